@@ -1,0 +1,1 @@
+"""From a trained model to a production endpoint its owner can answer for."""
