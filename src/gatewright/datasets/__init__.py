@@ -1,0 +1,1 @@
+"""What data arrived, exactly: tables, schema, splits, datasheet, passive readers."""

@@ -1,0 +1,1 @@
+"""What model arrived, exactly: format by content, passive inspection, signature, tensors."""

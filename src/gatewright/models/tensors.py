@@ -1,0 +1,212 @@
+r"""Tensors as bytes, the same in every language: what commitments are computed over.
+
+Tensor encoding v1. All integers are unsigned and little-endian::
+
+    u32  length of the name in bytes        name, UTF-8
+    u8   length of the data type in bytes   data type, ASCII (Open Inference Protocol name: "FP32")
+    u8   number of dimensions               each dimension as u64
+    u64  length of the data in bytes        data: row-major, little-endian, one byte per BOOL;
+                                            BYTES elements each as u32 length, then the bytes
+                                            (as in the protocol's binary tensor extension)
+
+A missing cell of a float tensor is NaN, and NaN has one form, the quiet one without sign and payload
+(IEEE 754-2019, 6.2): ``7e00`` in FP16, ``7fc00000`` in FP32, ``7ff8000000000000`` in FP64, least byte
+first as all numbers here.
+
+A list of tensors is the 24 bytes ``gatewright tensors v1\n`` followed by two zero bytes, then a u32
+count, then each tensor's encoding as u64 length and bytes, in the order of the signature. Every
+part is prefixed by its length, so two different lists never share an encoding.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewright.kernel.errors import BadInput
+from gatewright.models.limits import DIMENSIONS, NAME_CHARACTERS, TENSORS
+from gatewright.models.signature import DataType
+
+TENSORS_MAGIC = b"gatewright tensors v1\n\0\0"
+
+_DTYPES: dict[DataType, np.dtype[Any]] = {
+    DataType.BOOL: np.dtype(np.bool_),
+    DataType.UINT8: np.dtype("u1"),
+    DataType.UINT16: np.dtype("<u2"),
+    DataType.UINT32: np.dtype("<u4"),
+    DataType.UINT64: np.dtype("<u8"),
+    DataType.INT8: np.dtype("i1"),
+    DataType.INT16: np.dtype("<i2"),
+    DataType.INT32: np.dtype("<i4"),
+    DataType.INT64: np.dtype("<i8"),
+    DataType.FP16: np.dtype("<f2"),
+    DataType.FP32: np.dtype("<f4"),
+    DataType.FP64: np.dtype("<f8"),
+    DataType.BYTES: np.dtype(np.object_),
+}
+_DATATYPES = {dtype: datatype for datatype, dtype in _DTYPES.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """One named tensor; ``raw`` is its data as the encoding above lays it out."""
+
+    name: str
+    datatype: DataType
+    shape: tuple[int, ...]
+    raw: bytes
+
+
+def dtype_of(datatype: DataType) -> np.dtype[Any]:
+    """The NumPy type that holds a data type; BYTES is held as objects of ``bytes``."""
+    return _DTYPES[datatype]
+
+
+def datatype_of(dtype: np.dtype[Any]) -> DataType:
+    """The data type of a NumPy type; raises :class:`BadInput` where there is none."""
+    found = _DATATYPES.get(dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype)
+    if found is None:
+        raise BadInput("models.array-type", f"NumPy arrays of {dtype} cannot be tensors here.")
+    return found
+
+
+def raw_of(values: NDArray[Any]) -> bytes:
+    """The data of an array as the tensor encoding lays it out: texts become UTF-8, each NaN the one form."""
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        values = np.where(np.isnan(values), values.dtype.type(np.nan), values)
+    if values.dtype != np.object_:
+        return np.ascontiguousarray(values, dtype=dtype_of(datatype_of(values.dtype))).tobytes()
+    parts: list[bytes] = []
+    for item in values.ravel():
+        element = item.encode("utf-8") if isinstance(item, str) else bytes(item)
+        parts += (len(element).to_bytes(4, "little"), element)
+    return b"".join(parts)
+
+
+def array_of(datatype: DataType, shape: tuple[int, ...], raw: bytes | memoryview) -> NDArray[Any]:
+    """The array that the data holds; raises :class:`BadInput` where data and shape do not agree."""
+    count = 1
+    for size in shape:
+        count *= size
+    if datatype is not DataType.BYTES:
+        dtype = dtype_of(datatype)
+        if len(raw) != count * dtype.itemsize:
+            raise _wrong(f"A tensor of {datatype} and shape {list(shape)} cannot have {len(raw):,} bytes.")
+        if datatype is DataType.BOOL and (np.frombuffer(raw, np.uint8) > 1).any():
+            raise _wrong("A BOOL element is neither 0 nor 1.")
+        return np.frombuffer(raw, dtype).reshape(shape)
+    elements = _elements(raw)
+    if len(elements) != count:
+        raise _wrong(f"A tensor of BYTES and shape {list(shape)} cannot have {len(elements):,} elements.")
+    values = np.empty(count, dtype=np.object_)
+    values[:] = elements
+    return values.reshape(shape)
+
+
+def _elements(raw: bytes | memoryview) -> list[bytes]:
+    found: list[bytes] = []
+    at = 0
+    while at < len(raw):
+        end = at + 4 + int.from_bytes(raw[at : at + 4], "little")
+        if at + 4 > len(raw) or end > len(raw):
+            raise _wrong("A BYTES element runs beyond the data.")
+        found.append(bytes(raw[at + 4 : end]))
+        at = end
+    return found
+
+
+def _wrong(what: str) -> BadInput:
+    return BadInput("models.tensor-data", what)
+
+
+def tensor_bytes(name: str, datatype: DataType, shape: Sequence[int], raw: bytes | memoryview) -> bytes:
+    """The encoding of one tensor; see the head of this module.
+
+    Raises :class:`BadInput` for a name, rank or size beyond the limits.
+    """
+    title = name.encode("utf-8")
+    if len(name) > NAME_CHARACTERS or len(shape) > DIMENSIONS or any(size < 0 for size in shape):
+        raise BadInput("models.tensor-shape", f"The tensor {name[:80]!r} has an impossible name or shape.")
+    kind = datatype.value.encode("ascii")
+    head = struct.pack("<I", len(title)) + title + struct.pack("<B", len(kind)) + kind
+    sizes = struct.pack(f"<B{len(shape)}Q", len(shape), *shape)
+    return b"".join((head, sizes, struct.pack("<Q", len(raw)), raw))
+
+
+def tensors_encoding(tensors: Sequence[bytes]) -> bytes:
+    """The encoding of a list of tensors, each given as :func:`tensor_bytes` wrote it, in order."""
+    parts = [TENSORS_MAGIC, struct.pack("<I", len(tensors))]
+    for tensor in tensors:
+        parts += (struct.pack("<Q", len(tensor)), tensor)
+    return b"".join(parts)
+
+
+def encode_arrays(arrays: Sequence[tuple[str, NDArray[Any]]]) -> bytes:
+    """The encoding of a list of named arrays."""
+    return tensors_encoding(
+        [
+            tensor_bytes(name, datatype_of(values.dtype), values.shape, raw_of(values))
+            for name, values in arrays
+        ]
+    )
+
+
+def read_tensors(data: bytes) -> tuple[Tensor, ...]:
+    """The tensors of an encoded list; raises :class:`BadInput` for anything else.
+
+    Law: reading and encoding again gives the same bytes. No declared size is believed.
+    """
+    reader = _Reader(memoryview(data))
+    if reader.take(len(TENSORS_MAGIC)) != TENSORS_MAGIC:
+        raise _wrong("The bytes are not an encoded list of tensors.")
+    count = reader.number("<I")
+    if count > TENSORS:
+        raise _wrong(f"The list declares {count:,} tensors; the limit is {TENSORS:,}.")
+    tensors = tuple(_tensor(_Reader(reader.take(reader.number("<Q")))) for _ in range(count))
+    reader.require_end()
+    return tensors
+
+
+def _tensor(reader: _Reader) -> Tensor:
+    try:
+        name = bytes(reader.take(reader.number("<I"))).decode("utf-8")
+        datatype = DataType(bytes(reader.take(reader.number("<B"))).decode("ascii"))
+    except ValueError:
+        raise _wrong("A tensor has an unreadable name or an unknown data type.") from None
+    rank = reader.number("<B")
+    if rank > DIMENSIONS:
+        raise _wrong(f"A tensor has {rank} dimensions; the limit is {DIMENSIONS}.")
+    shape = tuple(reader.number("<Q") for _ in range(rank))
+    raw = bytes(reader.take(reader.number("<Q")))
+    reader.require_end()
+    return Tensor(name=name, datatype=datatype, shape=shape, raw=raw)
+
+
+class _Reader:
+    """Takes parts off a buffer, never beyond its end."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, count: int) -> memoryview:
+        end = self._at + count
+        if end > len(self._data):
+            raise _wrong("The encoded tensors are cut off.")
+        part = self._data[self._at : end]
+        self._at = end
+        return part
+
+    def number(self, form: str) -> int:
+        return int(struct.unpack(form, self.take(struct.calcsize(form)))[0])
+
+    def require_end(self) -> None:
+        if self._at != len(self._data):
+            raise _wrong("Bytes follow the encoded tensors.")
