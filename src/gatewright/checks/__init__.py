@@ -1,0 +1,1 @@
+"""Questions asked of a dataset or a model version, and their answers. One file per check."""

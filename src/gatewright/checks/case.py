@@ -1,0 +1,60 @@
+"""Everything a check may look at, as plain values. Checks read it; nothing fills it but operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewright.datasets.table import Table
+from gatewright.models.signature import ModelSignature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What the model answered on the test rows.
+
+    ``labels`` has shape (n,): object array of class names as text for classification, float64 for
+    regression. ``scores`` has shape (n, classes), float64 probabilities in the order of the
+    signature's classes, or None where the model gives none.
+    """
+
+    labels: NDArray[np.object_] | NDArray[np.float64]
+    scores: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """What an operation measured of the model.
+
+    ``single_row`` are wall-clock seconds of single-row calls, shape (m,); ``model_bytes`` is the
+    size of the model file in bytes; ``peak_memory_bytes`` the peak resident size of the measuring
+    child process (0 where unknown).
+    """
+
+    single_row: NDArray[np.float64]
+    model_bytes: int
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One model version against one dataset version.
+
+    ``trained_on`` holds the rows the owner declares the model learned from (None: not declared);
+    ``train`` and ``test`` are the dataset's locked splits. ``target`` names the true answer's
+    column in all of them; ``sensitive`` names columns that describe protected groups; ``slices``
+    names further columns to slice by. ``seed`` drives every random choice of a check.
+    """
+
+    signature: ModelSignature
+    target: str
+    train: Table
+    test: Table
+    trained_on: Table | None
+    predictions: Predictions | None
+    timing: Timing | None
+    sensitive: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
+    seed: int = 0

@@ -1,0 +1,1 @@
+"""Checks of how well a model answers."""

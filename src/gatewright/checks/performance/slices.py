@@ -1,0 +1,331 @@
+"""Whether the model is clearly worse for some group of rows.
+
+**Question.** For each value of every declared sensitive column and slice column: how good are the
+answers there, and is the group clearly worse off than all test rows together?
+
+**Method.** Classification: accuracy, and for two classes the true- and false-positive rate, with
+Wilson's intervals. Regression: the mean absolute error, its mean as a scaled chi-square. Text
+columns are cut by value, numeric ones with at most ``MOST_VALUES`` values in training as well;
+other numeric columns into ``bins`` equal-mass parts with edges from the *training* rows. Rows
+without a value are a group of their own. The check fails when a group's whole interval is beyond
+the overall value by more than ``largest_gap`` (for the mean absolute error: by more than that
+share of it). The intervals that decide hold together at 95 % (Bonferroni over all groups and
+metrics judged); those reported hold at 95 % each.
+
+**Not shown.** Groups smaller than ``smallest_slice`` are listed as too small to judge: that is not
+a pass for them. Groups by two columns at once are not looked at. A group that passes is not shown
+to be as well off as the others; it is only not shown to be worse off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewright.checks.answers import ClassAnswers, NoAnswers, ValueAnswers, answers_of, spelling
+from gatewright.checks.case import Case
+from gatewright.checks.finding import Finding, Metric, Outcome
+from gatewright.checks.intervals import CONFIDENCE, Interval, positive_mean, wilson
+from gatewright.datasets.table import Column, Kind, Table
+from gatewright.kernel.canonical import Json
+from gatewright.kernel.errors import Misuse
+from gatewright.models.signature import Task
+
+NAME = "performance.slices"
+TITLE = "Is the model clearly worse for some group?"
+METRICS = {
+    "accuracy": (Task.BINARY, Task.MULTICLASS),
+    "true-positive-rate": (Task.BINARY,),
+    "false-positive-rate": (Task.BINARY,),
+    "mae": (Task.REGRESSION,),
+}
+MOST_VALUES = 10
+"""A numeric column with at most this many values in training is cut by value."""
+MOST_REPORTED = 60
+"""Groups with metrics in the report; the worst are kept, and all are judged."""
+MOST_SMALL_NAMED = 40
+NAME_LENGTH = 80
+MISSING = "(missing)"
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """``largest_gap``: how much worse than overall a group may be; ``smallest_slice``: rows to be judged.
+
+    ``bins``: equal-mass parts of a numeric column. ``positive_class``: as in ``performance.metrics``.
+    """
+
+    largest_gap: float = 0.10
+    smallest_slice: int = 30
+    bins: int = 4
+    positive_class: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.largest_gap >= 0 and self.smallest_slice >= 10 and 2 <= self.bins <= 20):
+            raise Misuse(
+                "checks.parameter",
+                f"{NAME} takes largest_gap from 0, smallest_slice from 10, bins from 2 to 20.",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slice:
+    """A group: its name ``column=value`` and the places of its rows among the answers."""
+
+    name: str
+    rows: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measure:
+    """A number per row to be averaged over ``base`` rows of a group.
+
+    ``worse`` is 1 when more is worse and -1 when less is; ``relative`` measures the gap as a share
+    of the overall value.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+    base: Flags
+    worse: int
+    relative: bool = False
+    unit: str = ""
+
+    def interval(self, rows: NDArray[np.intp], confidence: float) -> Interval | None:
+        values = self.values[rows]
+        if self.relative:
+            return positive_mean(values, confidence)
+        return wilson(float(values.sum()), len(values), confidence)
+
+    def excess(self, value: float, overall: float) -> float:
+        """How much worse ``value`` is than the overall value; negative when it is better."""
+        return self.worse * (value - overall) / (overall if self.relative and overall > 0 else 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """One group under one measure."""
+
+    slice: str
+    measure: _Measure
+    value: float
+    overall: float
+    rows: NDArray[np.intp]
+    alone: Interval
+
+    def nearest(self, confidence: float) -> float:
+        """How much worse the group is at the least, at this confidence."""
+        found = self.measure.interval(self.rows, confidence) or self.alone
+        return self.measure.excess(found.low if self.measure.worse > 0 else found.high, self.overall)
+
+
+def _measures(found: ClassAnswers | ValueAnswers, positive: int | None) -> tuple[_Measure, ...]:
+    everyone = np.ones(len(found.rows), dtype=bool)
+    if isinstance(found, ValueAnswers):
+        errors = np.abs(found.truth - found.answer)
+        return (_Measure(name="mae", values=errors, base=everyone, worse=1, relative=True),)
+    right = (found.truth == found.answer).astype(np.float64)
+    measures = [_Measure(name="accuracy", values=right, base=everyone, worse=-1)]
+    if positive is not None:
+        said = (found.answer == positive).astype(np.float64)
+        is_positive = found.truth == positive
+        measures += [
+            _Measure(name="true-positive-rate", values=said, base=is_positive, worse=-1),
+            _Measure(name="false-positive-rate", values=said, base=~is_positive, worse=1),
+        ]
+    return tuple(measures)
+
+
+def _edges(train: Column, bins: int) -> list[float]:
+    values = train.values[~train.missing].astype(np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return []
+    return [float(edge) for edge in np.unique(np.quantile(values, np.arange(1, bins) / bins))]
+
+
+def _labels(column: Column, train: Table, bins: int) -> tuple[list[str], list[float]]:
+    """The group of each row, and the edges where a numeric column was cut."""
+    gone = column.missing.tolist()
+    if column.kind is Kind.TEXT:
+        texts = column.values.tolist()
+        return [MISSING if g else t[:NAME_LENGTH] for t, g in zip(texts, gone, strict=True)], []
+    values = column.values.astype(np.float64)
+    model = train.column(column.name) if column.name in train else column
+    if model.kind is Kind.TEXT:
+        model = column
+    distinct = np.unique(model.values[~model.missing].astype(np.float64))
+    if len(distinct) <= MOST_VALUES:
+        names = {v: spelling(v) if np.isfinite(v) else str(v) for v in np.unique(values[~column.missing])}
+        return [MISSING if g else names[v] for v, g in zip(values.tolist(), gone, strict=True)], []
+    edges = _edges(model, bins)
+    names_of = [
+        f"{'' if low is None else f'{low:.6g} <= '}x{'' if high is None else f' < {high:.6g}'}"
+        for low, high in zip([None, *edges], [*edges, None], strict=True)
+    ]
+    place = np.searchsorted(edges, values, side="right")
+    return [MISSING if g else names_of[p] for p, g in zip(place.tolist(), gone, strict=True)], edges
+
+
+def _cut(column: Column, labels: list[str], rows: NDArray[np.intp]) -> Iterator[_Slice]:
+    values, place = np.unique(np.array(labels, dtype=np.str_)[rows], return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    for value, members in zip(
+        values.tolist(), np.split(order, np.cumsum(np.bincount(place))[:-1]), strict=True
+    ):
+        yield _Slice(name=f"{column.name}={value}", rows=members)
+
+
+def _judge(
+    slices: list[_Slice], measures: tuple[_Measure, ...], smallest: int
+) -> tuple[list[_Judged], list[tuple[str, str, int]]]:
+    """Every group under every measure that it has enough rows for, and those it has not."""
+    judged: list[_Judged] = []
+    small: list[tuple[str, str, int]] = []
+    for group in slices:
+        for measure in measures:
+            rows = group.rows[measure.base[group.rows]]
+            alone = measure.interval(rows, CONFIDENCE) if len(rows) >= smallest else None
+            if alone is None:
+                small.append((group.name, measure.name, len(rows)))
+                continue
+            overall = float(measure.values[measure.base].mean())
+            judged.append(
+                _Judged(
+                    slice=group.name,
+                    measure=measure,
+                    value=float(measure.values[rows].mean()),
+                    overall=overall,
+                    rows=rows,
+                    alone=alone,
+                )
+            )
+    return judged, small
+
+
+def _metrics(judged: list[_Judged]) -> tuple[Metric, ...]:
+    worst: dict[str, float] = {}
+    for one in judged:
+        gap = one.measure.excess(one.value, one.overall)
+        worst[one.slice] = max(gap, worst.get(one.slice, gap))
+    kept = set(sorted(worst, key=lambda name: (-worst[name], name))[:MOST_REPORTED])
+    return tuple(
+        Metric(
+            name=one.measure.name,
+            value=one.value,
+            low=min(one.alone.low, one.value),
+            high=max(one.alone.high, one.value),
+            size=len(one.rows),
+            method=one.alone.method,
+            slice=one.slice,
+        )
+        for one in judged
+        if one.slice in kept
+    )
+
+
+def _no_answer(outcome: Outcome, reason: str, advice: str = "") -> Finding:
+    return Finding(
+        check=NAME, outcome=outcome, summary="Groups of rows were not compared.", reason=reason, next=advice
+    )
+
+
+def _finding(
+    judged: list[_Judged], small: list[tuple[str, str, int]], edges: dict[str, Json], parameters: Parameters
+) -> Finding:
+    confidence = 1 - (1 - CONFIDENCE) / max(1, len(judged))
+    gaps = [(one.nearest(confidence), one) for one in judged]
+    worse = sorted((pair for pair in gaps if pair[0] > parameters.largest_gap), key=lambda pair: -pair[0])
+    evidence: dict[str, Json] = {
+        "edges": edges,
+        "judged": len(judged),
+        "groups": len({one.slice for one in judged}),
+        "confidence_together": CONFIDENCE,
+        "multiplicity": "Bonferroni",
+        "overall": {one.measure.name: one.overall for one in judged},
+        "worse": [
+            {"slice": one.slice, "metric": one.measure.name, "value": one.value, "overall": one.overall,
+             "gap_at_least": gap, "rows": len(one.rows)}
+            for gap, one in worse[:MOST_REPORTED]
+        ],
+        "too_small": [
+            {"slice": name, "metric": metric, "rows": rows} for name, metric, rows in small[:MOST_SMALL_NAMED]
+        ],
+        "too_small_total": len(small),
+    }  # fmt: skip
+    metrics = _metrics(judged)
+    if worse:
+        one = worse[0][1]
+        return Finding(
+            check=NAME,
+            outcome=Outcome.FAILED,
+            metrics=metrics,
+            evidence=evidence,
+            summary=f"{len({found.slice for _, found in worse})} groups are clearly worse off; the worst is "
+            f"{one.slice}: {one.measure.name} {one.value:.4g} against {one.overall:.4g} overall.",
+            next="Look at the rows of the group: too few in training, or a feature that means something else there.",
+        )
+    return Finding(
+        check=NAME, outcome=Outcome.PASSED, metrics=metrics, evidence=evidence,
+        summary=f"No group is shown to be worse off by more than {parameters.largest_gap:g}: "
+        f"{len({one.slice for one in judged})} groups judged, {len(small)} measures of a group too small.",
+    )  # fmt: skip
+
+
+def _positive(case: Case, wanted: str) -> int | None:
+    classes = case.signature.classes
+    if case.signature.task is not Task.BINARY or len(classes) < 2:
+        return None
+    return classes.index(wanted) if wanted in classes else 1
+
+
+def run(case: Case, parameters: Parameters) -> Finding:
+    """Compare the groups of every declared column with all test rows."""
+    names = tuple(dict.fromkeys((*case.sensitive, *case.slices)))
+    if not names:
+        return _no_answer(
+            Outcome.SKIPPED,
+            "The data set declares no sensitive column and no slice column.",
+            "Declare them with the data set when groups of people or kinds of rows matter.",
+        )
+    absent = [name for name in names if name not in case.test]
+    if absent:
+        return _no_answer(
+            Outcome.UNKNOWN,
+            f"The test rows have no column {absent[0]!r}.",
+            "Keep the declared columns in the test rows; the model need not use them.",
+        )
+    found = answers_of(case)
+    if isinstance(found, NoAnswers):
+        return _no_answer(Outcome.UNKNOWN, found.reason, found.next)
+    wanted = parameters.positive_class
+    if wanted and case.signature.task is Task.BINARY and wanted not in case.signature.classes:
+        return _no_answer(
+            Outcome.UNKNOWN,
+            f"The positive class {wanted!r} is not a class of the model.",
+            f"Name one of: {', '.join(case.signature.classes[:20])}.",
+        )
+    slices: list[_Slice] = []
+    edges: dict[str, Json] = {}
+    for name in names:
+        labels, cuts = _labels(case.test.column(name), case.train, parameters.bins)
+        slices += _cut(case.test.column(name), labels, found.rows)
+        if cuts:
+            edges[name] = cuts
+    judged, small = _judge(slices, _measures(found, _positive(case, wanted)), parameters.smallest_slice)
+    if not judged:
+        finding = _finding(judged, small, edges, parameters)
+        return Finding(
+            check=NAME,
+            outcome=Outcome.UNKNOWN,
+            summary="Every group is too small to judge.",
+            reason=f"All {len(slices)} groups have fewer than {parameters.smallest_slice} rows.",
+            next="Give more test rows, or slice by a coarser column.",
+            evidence=finding.evidence,
+        )
+    return _finding(judged, small, edges, parameters)
