@@ -1,0 +1,1 @@
+"""Traffic plans: which release answers an endpoint."""

@@ -1,0 +1,1 @@
+"""The rules as code, and what they say of a report."""

@@ -1,0 +1,1 @@
+"""The root, statements about it, envelopes, signatures, verification."""

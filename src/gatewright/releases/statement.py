@@ -1,0 +1,315 @@
+"""in-toto Statement v1, and the claims that this product makes about a root with it.
+
+A **claim** is a typed value (:class:`Countersignature`, :class:`Approval`,
+:class:`DeploymentDecision`, :class:`WorkerKey`); a **statement** is its in-toto form; an envelope
+carries the statement's bytes with signatures.
+
+Laws: ``Statement.decode(s.encode()) == s``; ``decode_claim(encode_claim(c)) == c``. Unknown predicate
+types and unknown fields are refused: a statement that is not understood might be a revocation.
+
+Source: in-toto/attestation, ``spec/v1/statement.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from gatewright.kernel import canonical
+from gatewright.kernel.canonical import JsonObject
+from gatewright.kernel.digests import Digest
+from gatewright.kernel.errors import BadInput
+from gatewright.kernel.instants import Instant
+from gatewright.releases.envelope import IN_TOTO_PAYLOAD, PAYLOAD_BYTES, Envelope, SigningKey, sealed
+from gatewright.releases.fields import Fields
+from gatewright.releases.keys import Algorithm, PublicKey
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+
+COUNTERSIGNATURE = "urn:gatewright:countersignature:v1"
+APPROVAL = "urn:gatewright:approval:v1"
+DEPLOYMENT_DECISION = "urn:gatewright:deployment-decision:v1"
+WORKER_KEY = "urn:gatewright:worker-key:v1"
+
+RELEASE_SUBJECT = "release"
+WORKER_KEY_SUBJECT = "worker-key"
+ALLOW = "allow"
+
+SUBJECTS = 16
+APPROVALS = 64
+ID_LENGTH = 128
+ORIGIN_LENGTH = 256
+
+_CODE = "releases.statement"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A predicate of a type about subjects, which map a name to a digest."""
+
+    predicate_type: str
+    subjects: Mapping[str, Digest]
+    predicate: JsonObject
+
+    def encode(self) -> bytes:
+        """Canonical JSON, subjects by name."""
+        return canonical.encode(
+            {
+                "_type": STATEMENT_TYPE,
+                "predicate": self.predicate,
+                "predicateType": self.predicate_type,
+                "subject": [
+                    {"digest": {"sha256": self.subjects[name].hex}, "name": name}
+                    for name in sorted(self.subjects)
+                ],
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> Statement:
+        """Read what :meth:`encode` wrote; raises BadInput for every other form."""
+        if len(data) > PAYLOAD_BYTES:
+            raise BadInput("releases.statement-too-large", f"The statement takes {len(data):,} bytes.")
+        fields = Fields.read(canonical.decode(data), of="the statement", code=_CODE)
+        fields.exactly("_type", "predicate", "predicateType", "subject")
+        fields.constant("_type", STATEMENT_TYPE)
+        subjects = {
+            subject.exactly("digest", "name").text("name"): subject.object("digest")
+            .exactly("sha256")
+            .digest("sha256")
+            for subject in fields.objects("subject", least=1, most=SUBJECTS)
+        }
+        statement = cls(
+            predicate_type=fields.text("predicateType"),
+            subjects=subjects,
+            predicate=fields.object("predicate").value,
+        )
+        if statement.encode() != data:
+            raise BadInput(_CODE, "The subjects of the statement are not in order, each once.")
+        return statement
+
+
+class Role(StrEnum):
+    """In which capacity a principal approves."""
+
+    OWNER = "owner"
+    APPROVER = "approver"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Countersignature:
+    """The release exists: ``root`` is meant, as signed a second time by another algorithm."""
+
+    root: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A principal approves ``root``, having been shown the verdict with that digest.
+
+    ``comment`` is the salted commitment to what they wrote, where they wrote something.
+    """
+
+    root: Digest
+    principal: str
+    role: Role
+    verdict: Digest
+    time: Instant
+    comment: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ApprovalReference:
+    """An approval on which a decision rests: the digest of its envelope and the key that counted."""
+
+    envelope: Digest
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentDecision:
+    """``root`` may answer at ``endpoint`` from traffic plan number ``plan`` on."""
+
+    root: Digest
+    endpoint: str
+    verdict: Digest
+    approvals: tuple[ApprovalReference, ...]
+    plan: int
+    time: Instant
+    decision: str = ALLOW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerKey:
+    """``public`` signs batches of prediction records for the home ``origin`` from ``valid_from`` on."""
+
+    public: PublicKey
+    valid_from: Instant
+    origin: str
+
+
+Claim: TypeAlias = Countersignature | Approval | DeploymentDecision | WorkerKey
+
+
+def _about(root: Digest, predicate_type: str, predicate: JsonObject) -> Statement:
+    return Statement(predicate_type=predicate_type, subjects={RELEASE_SUBJECT: root}, predicate=predicate)
+
+
+def to_statement(claim: Claim) -> Statement:
+    """The in-toto form of a claim."""
+    match claim:
+        case Countersignature():
+            return _about(claim.root, COUNTERSIGNATURE, {})
+        case Approval():
+            return _about(
+                claim.root,
+                APPROVAL,
+                {
+                    "comment": claim.comment.hex if claim.comment else "",
+                    "principal": claim.principal,
+                    "role": claim.role.value,
+                    "time": str(claim.time),
+                    "verdict": claim.verdict.hex,
+                },
+            )
+        case DeploymentDecision():
+            return _about(
+                claim.root,
+                DEPLOYMENT_DECISION,
+                {
+                    "approvals": [
+                        {"envelope": one.envelope.hex, "key": one.key_id} for one in claim.approvals
+                    ],
+                    "decision": claim.decision,
+                    "endpoint": claim.endpoint,
+                    "plan": claim.plan,
+                    "time": str(claim.time),
+                    "verdict": claim.verdict.hex,
+                },
+            )
+        case WorkerKey():
+            return Statement(
+                predicate_type=WORKER_KEY,
+                subjects={WORKER_KEY_SUBJECT: Digest.of(claim.public.der)},
+                predicate={
+                    "key": claim.public.text(),
+                    "origin": claim.origin,
+                    "valid-from": str(claim.valid_from),
+                },
+            )
+
+
+def _subject(statement: Statement, name: str) -> Digest:
+    if set(statement.subjects) != {name}:
+        raise BadInput(_CODE, f"The statement must be about one subject, named {name!r}.", place="subject")
+    return statement.subjects[name]
+
+
+def _countersignature(statement: Statement, fields: Fields) -> Countersignature:
+    fields.exactly()
+    return Countersignature(root=_subject(statement, RELEASE_SUBJECT))
+
+
+def _approval(statement: Statement, fields: Fields) -> Approval:
+    fields.exactly("comment", "principal", "role", "time", "verdict")
+    role = fields.text("role")
+    if role not in set(Role):
+        raise fields.refuse("role", "'owner' or 'approver'")
+    principal = fields.text("principal", most=ID_LENGTH)
+    if not principal:
+        raise fields.refuse("principal", "the id of a principal")
+    return Approval(
+        root=_subject(statement, RELEASE_SUBJECT),
+        principal=principal,
+        role=Role(role),
+        verdict=fields.digest("verdict"),
+        time=fields.instant("time"),
+        comment=fields.digest_or_none("comment"),
+    )
+
+
+def _deployment_decision(statement: Statement, fields: Fields) -> DeploymentDecision:
+    fields.exactly("approvals", "decision", "endpoint", "plan", "time", "verdict")
+    fields.constant("decision", ALLOW)
+    return DeploymentDecision(
+        root=_subject(statement, RELEASE_SUBJECT),
+        endpoint=fields.name("endpoint"),
+        verdict=fields.digest("verdict"),
+        approvals=tuple(
+            ApprovalReference(
+                envelope=one.exactly("envelope", "key").digest("envelope"),
+                key_id=one.text("key", most=ID_LENGTH),
+            )
+            for one in fields.objects("approvals", least=0, most=APPROVALS)
+        ),
+        plan=fields.whole("plan"),
+        time=fields.instant("time"),
+        decision=ALLOW,
+    )
+
+
+def _worker_key(statement: Statement, fields: Fields) -> WorkerKey:
+    fields.exactly("key", "origin", "valid-from")
+    public = PublicKey.from_text(fields.text("key"))
+    if public.algorithm is not Algorithm.ED25519:
+        raise fields.refuse("key", "an Ed25519 public key")
+    if _subject(statement, WORKER_KEY_SUBJECT) != Digest.of(public.der):
+        raise BadInput(_CODE, "The statement's subject is not the worker key that it names.", place="subject")
+    return WorkerKey(
+        public=public,
+        valid_from=fields.instant("valid-from"),
+        origin=fields.text("origin", most=ORIGIN_LENGTH),
+    )
+
+
+_READERS: Mapping[str, Callable[[Statement, Fields], Claim]] = {
+    COUNTERSIGNATURE: _countersignature,
+    APPROVAL: _approval,
+    DEPLOYMENT_DECISION: _deployment_decision,
+    WORKER_KEY: _worker_key,
+}
+
+
+def to_claim(statement: Statement) -> Claim:
+    """The claim of a statement; raises BadInput for unknown predicate types and fields."""
+    reader = _READERS.get(statement.predicate_type)
+    if reader is None:
+        raise BadInput(
+            "releases.predicate-type",
+            f"The statement's predicate type {statement.predicate_type[:120]!r} is not known here.",
+            why="What is not understood cannot be passed over: it may revoke what other statements allow.",
+            next="Verify with the version of gatewright that wrote it.",
+            place="predicateType",
+        )
+    return reader(statement, Fields.read(statement.predicate, of="the predicate", code=_CODE))
+
+
+def encode_claim(claim: Claim) -> bytes:
+    """The payload bytes that are to be signed for a claim."""
+    return to_statement(claim).encode()
+
+
+def decode_claim(payload: bytes) -> Claim:
+    """Read payload bytes; raises BadInput for anything that :func:`encode_claim` would not write."""
+    claim = to_claim(Statement.decode(payload))
+    if encode_claim(claim) != payload:
+        raise BadInput(_CODE, "The statement is not in the form that its predicate type prescribes.")
+    return claim
+
+
+def sealed_claim(claim: Claim, signers: Sequence[SigningKey]) -> Envelope:
+    """Sign a claim with every signer."""
+    return sealed(IN_TOTO_PAYLOAD, encode_claim(claim), signers)
+
+
+def open_claim(envelope: Envelope) -> Claim:
+    """The claim inside an envelope, whoever signed it; raises BadInput for another payload type."""
+    if envelope.payload_type != IN_TOTO_PAYLOAD:
+        raise BadInput(
+            "releases.payload-type",
+            f"The envelope says it holds {envelope.payload_type[:80]!r}, not an in-toto statement.",
+            place="payloadType",
+        )
+    return decode_claim(envelope.payload)
