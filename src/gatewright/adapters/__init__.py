@@ -1,0 +1,1 @@
+"""The implementations behind the ports. Only the assembly may import them."""

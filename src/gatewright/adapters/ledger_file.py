@@ -1,0 +1,194 @@
+"""Read a ledger's database without changing anything beside it; standard library only.
+
+The verifier uses this in the base install. What is read is *not* believed: hand it to
+:func:`gatewright.ledger.audit.audit`. For the ledger of a home in use, hold the home's lock.
+
+Schema v1, written by :mod:`gatewright.adapters.sqlite_ledger`: ``records(seq, time_ns, kind,
+subject, leaf)``, ``nodes(level, idx, hash)``, ``checkpoints(size, note)``, ``projections(collection,
+key, seq, document)``, ``meta(name, value)``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from gatewright.adapters.durable_files import disk_failures
+from gatewright.kernel.errors import BadInput, DependencyFailed, GatewrightError, Misuse, Refusal, Tampered
+from gatewright.ledger.records import Record
+
+SCHEMA_VERSION = 1
+SCHEMA = "schema"
+
+_DAMAGED = {
+    "SQLITE_CORRUPT",
+    "SQLITE_NOTADB",
+    "SQLITE_CONSTRAINT",
+    "SQLITE_MISMATCH",
+    "SQLITE_ERROR",
+    "SQLITE_FORMAT",
+}
+_FAILED = {
+    "SQLITE_FULL": ("storage.disk-full", "The disk is full.", "Free some space, then run the command again."),
+    "SQLITE_BUSY": (
+        "storage.database-busy",
+        "Another process keeps it locked.",
+        "Try again when it has ended.",
+    ),
+    "SQLITE_LOCKED": (
+        "storage.database-busy",
+        "It is locked.",
+        "Try again when the other command has ended.",
+    ),
+    "SQLITE_READONLY": ("storage.read-only", "It cannot be written.", "Check the permissions of the home."),
+    "SQLITE_PERM": ("storage.no-permission", "Permission is denied.", "Check the permissions of the home."),
+    "SQLITE_CANTOPEN": (
+        "storage.no-permission",
+        "It cannot be opened.",
+        "Check the path and its permissions.",
+    ),
+    "SQLITE_IOERR": (
+        "storage.disk-error",
+        "The disk reported an error.",
+        "Check the disk before anything else.",
+    ),
+}
+
+_LEAVES = "SELECT r.seq, r.time_ns, r.kind, r.subject, r.leaf, n.hash FROM records r LEFT JOIN nodes n ON n.level = 0 AND n.idx = r.seq ORDER BY r.seq"
+
+
+def database_failure(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> GatewrightError:
+    """What an error of SQLite means: damage is Tampered, everything else DependencyFailed.
+
+    A UnicodeDecodeError is what Python makes of a message that quotes a damaged schema.
+    """
+    name = getattr(error, "sqlite_errorname", "") or "SQLITE_ERROR"
+    primary = "_".join(name.split("_")[:2])  # SQLITE_IOERR_FSYNC is a kind of SQLITE_IOERR
+    if primary in _DAMAGED:
+        return Tampered(
+            "storage.database-damaged",
+            "The ledger's database is damaged.",
+            why=f"SQLite says: {str(error)[:200]}.",
+            next="Restore it from a backup; do not go on with this file.",
+            place=str(path),
+        )
+    code, why, step = _FAILED.get(primary, ("storage.database", f"SQLite says: {str(error)[:200]}.", ""))
+    return DependencyFailed(
+        code, "The ledger's database did not answer.", why=why, next=step, place=str(path)
+    )
+
+
+def require_schema(version: object, path: Path) -> None:
+    """Raise Misuse for a home from a newer version, Tampered for no version at all."""
+    if not isinstance(version, str) or not version.isdecimal() or int(version) < 1:
+        raise Tampered("storage.no-schema", "The database names no schema version.", place=str(path))
+    if int(version) > SCHEMA_VERSION:
+        raise Misuse(
+            "storage.newer-home",
+            "This home is from a newer version of Gatewright.",
+            why=f"Its database has schema {version}; this version knows up to {SCHEMA_VERSION}.",
+            next="Upgrade Gatewright, then run the command again.",
+            place=str(path),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFile:
+    """What a ledger's database holds.
+
+    ``leaves`` are the leaf bytes in the order of their sequence numbers, each with the leaf hash
+    stored for it (None where there is none); ``checkpoint`` is the newest signed note;
+    ``documents`` are the stored projections by collection and key; ``disagreements`` are the records whose index columns, which ``history`` searches, say other
+    things than their leaf.
+    """
+
+    leaves: tuple[tuple[bytes, bytes | None], ...]
+    checkpoint: bytes
+    documents: Mapping[tuple[str, str], bytes]
+    disagreements: tuple[Refusal, ...]
+
+
+def read_ledger(path: Path) -> LedgerFile:
+    """Read the ledger at ``path`` without writing to it or beside it.
+
+    Raises BadInput when there is no such file or it is not a SQLite database, Tampered when it is
+    damaged or something essential is gone, Misuse for a newer schema, DependencyFailed when the
+    disk fails.
+    """
+    with disk_failures("read the ledger", path):
+        if not path.is_file():
+            raise BadInput("storage.no-ledger", "There is no ledger.", place=str(path))
+        with path.open("rb") as file:
+            if file.read(16) != b"SQLite format 3\x00":
+                raise BadInput("storage.not-a-ledger", "The file is not a SQLite database.", place=str(path))
+    try:
+        with _opened(path) as database:
+            return _read(database, path)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise database_failure(error, path) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open so that nothing is created beside the file; a write-ahead log there is read from a copy."""
+    log = path.with_name(f"{path.name}-wal")
+    with ExitStack() as stack, disk_failures("read the ledger", path):
+        if log.exists() and log.stat().st_size:
+            copy = Path(stack.enter_context(TemporaryDirectory())) / "ledger"
+            shutil.copyfile(path, copy)
+            shutil.copyfile(log, copy.with_name("ledger-wal"))
+            uri = f"{copy.as_uri()}?mode=ro"
+        else:
+            uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        yield stack.enter_context(closing(sqlite3.connect(uri, uri=True)))
+
+
+def _read(database: sqlite3.Connection, path: Path) -> LedgerFile:
+    version = database.execute("SELECT value FROM meta WHERE name = ?", (SCHEMA,)).fetchone()
+    require_schema(version[0] if version else None, path)
+    leaves: list[tuple[bytes, bytes | None]] = []
+    disagreements: list[Refusal] = []
+    for seq, time_ns, kind, subject, leaf, stored in database.execute(_LEAVES):
+        if not isinstance(leaf, bytes) or not isinstance(stored, bytes | None):
+            raise Tampered(
+                "storage.record-damaged", "A stored record is not bytes.", place=f"record {seq} in {path}"
+            )
+        leaves.append((leaf, stored))
+        disagreements += _disagreement(leaf, (seq, time_ns, kind, subject))
+    note = database.execute("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+    if note is None or not isinstance(note[0], bytes):
+        raise Tampered("storage.no-checkpoint", "The ledger holds no checkpoint.", place=str(path))
+    return LedgerFile(
+        leaves=tuple(leaves),
+        checkpoint=note[0],
+        documents={
+            (str(collection), str(key)): document if isinstance(document, bytes) else b""
+            for collection, key, document in database.execute(
+                "SELECT collection, key, document FROM projections"
+            )
+        },
+        disagreements=tuple(disagreements),
+    )
+
+
+def index_columns(record: Record) -> tuple[int, int, str, str]:
+    """Sequence number, time, kind and subject, as the columns beside the leaf must hold them."""
+    return record.seq, record.time.ns, record.draft.kind, record.draft.subject
+
+
+def _disagreement(leaf: bytes, columns: tuple[object, ...]) -> list[Refusal]:
+    try:
+        record = Record.decode(leaf)
+    except BadInput:
+        return []  # the audit names a leaf that cannot be read
+    if index_columns(record) == columns:
+        return []
+    what = "The index beside a record says something else than the record."
+    why = "Whoever searched the history by it could have been misled."
+    place = f"record {columns[0]} ({record.draft.kind} {record.draft.subject}, {record.time})"
+    return [Refusal(code="storage.index-changed", what=what, why=why, place=place)]

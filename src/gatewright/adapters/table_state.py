@@ -1,0 +1,62 @@
+"""A signed statement about all tables, so that a removed or older document is noticed.
+
+A document that is read is proved by its record; what that cannot show is that another one is
+missing, or that it is the newest. So each append signs, with the log's key, the digest of all
+documents, and each opening and each append compares. The statement is a C2SP signed note in the
+form of a checkpoint, under an origin of its own: ``<origin>/tables``, the number of records, and
+the digest in place of a root.
+
+Prediction segments come every second and are left out, so that the cost stays that of the others;
+the newest one, which carries their running total, is in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from sqlalchemy import Connection, Table, select
+
+from gatewright.kernel.errors import GatewrightError, Tampered
+from gatewright.ledger.checkpoints import checkpoint_text, note_with_signature, open_checkpoint
+from gatewright.ports import Signer
+
+LEFT_OUT = ("segments",)
+
+
+def _digest(connection: Connection, documents: Table) -> bytes:
+    """SHA-256 over every document with its place, length-prefixed, by place."""
+    rows = (
+        select(documents)
+        .where(documents.c.collection.not_in(LEFT_OUT))
+        .order_by(documents.c.collection, documents.c.key)
+    )
+    state = hashlib.sha256(b"gatewright tables v1\n")
+    for row in connection.execute(rows):
+        document = row.document if isinstance(row.document, bytes) else repr(row.document).encode()
+        for part in (row.collection.encode(), row.key.encode(), str(row.seq).encode(), document):
+            state.update(len(part).to_bytes(8, "big") + part)
+    return state.digest()
+
+
+def sign_tables(connection: Connection, documents: Table, *, size: int, origin: str, signer: Signer) -> str:
+    """The statement about the tables as they are now, after ``size`` records."""
+    name = f"{origin}/tables"
+    text = checkpoint_text(name, size, _digest(connection, documents))
+    return note_with_signature(text, name, signer.public, signer.sign(text)).decode()
+
+
+def require_tables(
+    connection: Connection, documents: Table, *, note: str, size: int, origin: str, signer: Signer
+) -> None:
+    """Raise Tampered unless the tables are those that were signed after ``size`` records."""
+    try:
+        stated = open_checkpoint(note.encode(), origin=f"{origin}/tables", key=signer.public)
+    except GatewrightError:
+        stated = None
+    if stated is None or (stated.size, stated.root) != (size, _digest(connection, documents)):
+        raise Tampered(
+            "storage.tables-changed",
+            "The tables of this home were changed from outside.",
+            why="A document was added, removed or put back to an older one.",
+            next="Run 'gatewright verify' to see which, and restore ledger.db from a backup.",
+        )

@@ -1,0 +1,46 @@
+"""The collector: a process of its own beside the worker, so that the worker never opens the database."""
+
+from __future__ import annotations
+
+import selectors
+import sys
+from pathlib import Path
+
+from gatewright.assembly.homes import open_home
+from gatewright.kernel.errors import GatewrightError
+from gatewright.operations.collect import Collected, collect
+
+PERIOD_S = 1.0
+PATIENCE_S = 10.0
+
+
+def collect_home(start: Path) -> Collected:
+    """One round."""
+    with open_home(start) as home:
+        return collect(home)
+
+
+def watch_home(start: Path) -> None:
+    """Round after round until standard input ends, as it does with the parent; then once more.
+
+    A failure is said once and tried again later: what is sealed stays on disk until it is recorded.
+    """
+    said = ""
+    with selectors.DefaultSelector() as parent:
+        parent.register(sys.stdin, selectors.EVENT_READ)
+        pause = PERIOD_S
+        while not parent.select(pause):
+            said, pause = _round(start, said)
+    _round(start, said)
+
+
+def _round(start: Path, said: str) -> tuple[str, float]:
+    pause = PERIOD_S
+    try:
+        found = "; ".join(collect_home(start).problems)
+    except GatewrightError as error:
+        found, pause = error.refusal.sentence(), PATIENCE_S
+    if found and found != said:
+        sys.stderr.write(f"collector: {found}\n")
+        sys.stderr.flush()
+    return found, pause

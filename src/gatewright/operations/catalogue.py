@@ -1,0 +1,275 @@
+"""What the ledger's records say, as typed values: one class per kind, both ways.
+
+A body is written with :func:`body_of` and read with :func:`read`; the projections hold the same
+documents, so nothing is described twice. Fields are only ever appended, with a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import repeat
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from gatewright.kernel.canonical import Json, JsonObject
+from gatewright.kernel.digests import Digest
+from gatewright.kernel.errors import BadInput, Misuse, Tampered
+from gatewright.operations.home import Home
+
+T = TypeVar("T")
+
+NAMED = 8
+"""Most versions that a refusal names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person of this home. ``name`` comes from an encrypted payload, not from the record."""
+
+    principal: str
+    key: str
+    owner: bool
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitMethod:
+    """How a file was split: the seed, the test share asked for, the file's digest."""
+
+    seed: int
+    test_share: float
+    source: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetVersion:
+    """A dataset version: the exact files of its locked splits, and what describes them.
+
+    ``dropped`` names columns that the owner's file had and that were taken out as no features.
+    """
+
+    name: str
+    version: int
+    train: Digest
+    test: Digest
+    train_rows: int
+    test_rows: int
+    target: str
+    target_kind: str
+    classes: tuple[str, ...]
+    features: tuple[tuple[str, str], ...]
+    sensitive: tuple[str, ...]
+    slices: tuple[str, ...]
+    schema: Digest
+    datasheet: Digest
+    unstated: tuple[str, ...]
+    split: SplitMethod | None = None
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def ref(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """A model version: exact bytes, signature and declared lineage."""
+
+    name: str
+    version: int
+    model: Digest
+    bytes: int
+    facts: Digest
+    signature: Digest
+    dataset: str
+    trained_on: Digest | None
+    parity: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedVersion:
+    """A report on a model version, and what the policy said of it then."""
+
+    ref: str
+    report: Digest
+    model: Digest
+    outcomes: Mapping[str, str]
+    policy: Digest
+    verdict: Digest
+    decision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A signed root with the digests of everything that proves it."""
+
+    ref: str
+    root: Digest
+    tier: str
+    resources: Mapping[str, Digest]
+    bundle: Digest
+    countersignature: Digest
+    verdict: Digest
+    approvals_needed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalEntry:
+    """One person's signed approval of one root."""
+
+    ref: str
+    root: Digest
+    principal: str
+    key: str
+    role: str
+    statement: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """What an endpoint serves since a record: champion, warm previous release, signed plan."""
+
+    endpoint: str
+    state: str
+    root: Digest
+    ref: str
+    previous_root: Digest | None
+    previous_ref: str
+    decision: Digest
+    plan_number: int
+    plan: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyEntry:
+    """An API key's id, endpoint and SHA-256; the key itself is shown once and kept nowhere."""
+
+    endpoint: str
+    id: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A refusal at intake or at a gate. The sentence, which may quote data, is an encrypted payload."""
+
+    code: str
+    digest: Digest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A sealed file of prediction records; ``total`` counts them all, up to and with this one."""
+
+    id: str
+    worker: str
+    records: int
+    root: Digest
+    file: Digest
+    first: str
+    last: str
+    total: int
+
+
+def body_of(entry: Any, *, without: tuple[str, ...] = ()) -> dict[str, Json]:
+    """The JSON form of an entry, digests as hexadecimal text."""
+    return {
+        each.name: _plain(getattr(entry, each.name)) for each in fields(entry) if each.name not in without
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Digest):
+        return value.hex
+    if is_dataclass(value):
+        return body_of(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def read(kind: type[T], document: JsonObject) -> T:
+    """Read an entry back; a document that does not fit its class is broken evidence.
+
+    Keys that the class does not name (``seq``, ``time``, a later version's fields) are passed over.
+    """
+    try:
+        found: T = _typed(kind, document)
+    except (TypeError, ValueError, KeyError, BadInput) as error:
+        raise Tampered(
+            "operations.document", f"A stored {kind.__name__} cannot be read.", why=str(error)[:200]
+        ) from None
+    return found
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """``value`` as the annotation ``kind`` says: the handful of shapes that entries are made of."""
+    if kind is Digest:
+        return Digest(value)
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = get_type_hints(kind)
+        known = {
+            each.name: _typed(hints[each.name], value[each.name])
+            for each in fields(kind)
+            if each.name in value
+        }
+        return kind(**known)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return None if value is None else _typed(arguments[0], value)
+    if origin is tuple:
+        each_kind = repeat(arguments[0], len(_of(list, value))) if arguments[-1] is Ellipsis else arguments
+        return tuple(_typed(item, each) for item, each in zip(each_kind, _of(list, value), strict=True))
+    if origin is Mapping:
+        return {name: _typed(arguments[1], item) for name, item in _of(dict, value).items()}
+    if kind is float and type(value) is int:
+        return float(value)
+    return _of(kind, value)
+
+
+def _of(kind: type[T], value: Any) -> T:
+    """``value``, when it is exactly of the kind; a truth value is no number."""
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+    found: T = value
+    return found
+
+
+def find(home: Home, collection: str, key: str, kind: type[T]) -> T | None:
+    """One entry, or None."""
+    document = home.archive.get(collection, key)
+    return None if document is None else read(kind, document)
+
+
+def every(home: Home, collection: str, kind: type[T], prefix: str = "") -> Iterator[T]:
+    """All entries of a collection whose key begins with ``prefix``, by key."""
+    return (read(kind, document) for _, document in home.archive.scan(collection, prefix))
+
+
+def resolve(home: Home, collection: str, text: str, kind: type[T]) -> T:
+    """The entry that ``NAME@VERSION`` or ``NAME`` (its newest version) names; Misuse if none.
+
+    ``collection`` is ``datasets`` or ``models``.
+    """
+    ref = text
+    if "@" not in text:
+        latest = home.archive.get(f"{collection}-latest", text)
+        ref = str(latest["ref"]) if latest else text
+    found = find(home, collection, ref, kind)
+    if found is None:
+        have = [key for key, _ in home.archive.scan(collection)][-NAMED:]
+        raise Misuse(
+            "operations.no-such-version",
+            f"There is no {text!r} among the {collection} of this home.",
+            next=f"There is: {', '.join(have)}."
+            if have
+            else f"Add one first: gatewright {'data' if collection == 'datasets' else 'model'} add --help",
+        )
+    return found

@@ -1,0 +1,108 @@
+"""What every operation is handed: the ports, the keys and the clock of one home.
+
+The assembly fills it; operations neither choose an implementation nor read the clock themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gatewright.kernel.canonical import JsonObject
+from gatewright.kernel.digests import Digest
+from gatewright.kernel.instants import Instant
+from gatewright.ledger.commitments import commit, preimage
+from gatewright.ledger.records import Record
+from gatewright.ports import Blobs, Ledger, Projections, Signer
+from gatewright.releases.keys import PublicKey
+from gatewright.releases.trust import TrustRoot
+
+SALT_BYTES = 32
+
+
+class Keys(Protocol):
+    """The private keys of a home."""
+
+    @property
+    def release(self) -> Signer:
+        """ECDSA P-256."""
+        ...
+
+    @property
+    def release_pq(self) -> Signer:
+        """ML-DSA-65."""
+        ...
+
+    @property
+    def worker(self) -> Signer:
+        """Ed25519, certified by the release keys."""
+        ...
+
+    def person(self, name: str) -> Signer:
+        """A person's P-256 key, by principal id; raises Misuse where there is none."""
+        ...
+
+    def create_person(self, name: str) -> PublicKey:
+        """Make a person's key, named by principal id."""
+        ...
+
+
+class Archive(Ledger, Projections, Protocol):
+    """The ledger with its projections, and the history it can answer for."""
+
+    def require_tables(self) -> None:
+        """Raise Tampered when a table was changed from outside."""
+        ...
+
+    def history(self, kinds: Sequence[str], until: Instant | None) -> Iterator[Record]:
+        """Records of the given kinds, in order, up to and including ``until``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """One opened home. ``folder`` is ``.gatewright``; ``root`` holds ``gatewright.toml``.
+
+    Whoever decides and then records does both inside ``exclusive()``: nobody else records in
+    between. It may be entered again by whoever is inside.
+    """
+
+    root: Path
+    folder: Path
+    origin: str
+    archive: Archive
+    blobs: Blobs
+    keys: Keys
+    trust: TrustRoot
+    now: Callable[[], Instant]
+    new_bytes: Callable[[int], bytes]
+    write: Callable[[Path, bytes], None]
+    exclusive: Callable[[], AbstractContextManager[object]]
+
+    @property
+    def plan_path(self) -> Path:
+        """Where workers look for the signed traffic plan."""
+        return self.folder / "plan.dsse"
+
+    @property
+    def policy_path(self) -> Path:
+        """The policy that judges when no other is named."""
+        return self.root / "policy.toml"
+
+    @property
+    def segments(self) -> Path:
+        """Where workers write prediction records."""
+        return self.folder / "segments"
+
+    def conceal(self, payload: bytes) -> Digest:
+        """Keep a personal payload encrypted and return its salted commitment."""
+        salt = self.new_bytes(SALT_BYTES)
+        self.blobs.put(preimage(salt, payload))
+        return commit(salt, payload)
+
+    def document(self, collection: str, key: str) -> JsonObject | None:
+        """One projected document, or None."""
+        return self.archive.get(collection, key)

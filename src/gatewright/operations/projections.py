@@ -1,0 +1,100 @@
+"""From records to documents: what is looked up follows from what was recorded, and only from it.
+
+``project`` is a pure function; dropping every document and projecting all records again gives the
+same documents, and the scenario tests do so after every story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gatewright.kernel.canonical import JsonObject
+from gatewright.ledger.projection import Project, Put
+from gatewright.ledger.records import Record
+
+Body = Mapping[str, Any]
+
+
+def _versioned(collection: str) -> Project:
+    def put(record: Record) -> Sequence[Put]:
+        body: Body = record.draft.body
+        ref = f"{body['name']}@{body['version']}"
+        return (
+            Put(collection=collection, key=ref, document=_stamped(record)),
+            Put(
+                collection=f"{collection}-latest",
+                key=body["name"],
+                document={"ref": ref, "version": body["version"]},
+            ),
+        )
+
+    return put
+
+
+def _keyed(collection: str, *fields: str) -> Project:
+    def put(record: Record) -> Sequence[Put]:
+        body: Body = record.draft.body
+        key = "/".join(str(body[name]) for name in fields)
+        return (Put(collection=collection, key=key, document=_stamped(record)),)
+
+    return put
+
+
+def _user(record: Record) -> Sequence[Put]:
+    commitments = {name: digest.hex for name, digest in record.draft.commitments.items()}
+    document = {**_stamped(record), "commitments": commitments}
+    return (Put(collection="users", key=str(record.draft.body["principal"]), document=document),)
+
+
+def _endpoint(record: Record) -> Sequence[Put]:
+    body: Body = record.draft.body
+    return (
+        Put(collection="endpoints", key=body["endpoint"], document=_stamped(record)),
+        Put(collection="plan", key="now", document={"number": body["plan_number"], "plan": body["plan"]}),
+        Put(
+            collection="decisions",
+            key=f"{body['root']}/{body['endpoint']}",
+            document={"decision": body["decision"], "endpoint": body["endpoint"], "root": body["root"]},
+        ),
+    )
+
+
+def _segment(record: Record) -> Sequence[Put]:
+    document = _stamped(record)
+    return (
+        Put(collection="segments", key=str(record.draft.body["id"]), document=document),
+        Put(collection="segments-latest", key="newest", document=document),
+    )
+
+
+def _refusal(record: Record) -> Sequence[Put]:
+    return (Put(collection="refusals", key=f"{record.seq:012d}", document=_stamped(record)),)
+
+
+def _stamped(record: Record) -> JsonObject:
+    return {**record.draft.body, "seq": record.seq, "time": str(record.time)}
+
+
+KINDS: Mapping[str, Project] = {
+    "home.opened": lambda record: (Put(collection="home", key="home", document=_stamped(record)),),
+    "user.added": _user,
+    "dataset.added": _versioned("datasets"),
+    "model.added": _versioned("models"),
+    "model.refused": _refusal,
+    "model.checked": _keyed("checked", "ref"),
+    "release.refused": _refusal,
+    "release.created": _keyed("releases", "root"),
+    "release.approved": _keyed("approvals", "root", "key"),
+    "key.issued": _keyed("api-keys", "endpoint", "id"),
+    "endpoint.deployed": _endpoint,
+    "endpoint.rolled-back": _endpoint,
+    "worker.certified": _keyed("workers", "key"),
+    "predictions.sealed": _segment,
+}
+
+
+def project(record: Record) -> Sequence[Put]:
+    """Documents that follow from one record; a kind this version does not know changes nothing."""
+    kind = KINDS.get(record.draft.kind)
+    return kind(record) if kind else ()

@@ -1,0 +1,114 @@
+"""What was released: finding a release, what stands about it, and writing it for the outside."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from gatewright.kernel.digests import Digest
+from gatewright.kernel.errors import Misuse
+from gatewright.operations import catalogue
+from gatewright.operations.catalogue import ApprovalEntry, Release, find
+from gatewright.operations.files import file_failures
+from gatewright.operations.home import Home
+
+ROOT_PREFIX = 8
+"""Fewest characters of a root that name it."""
+
+
+def release(home: Home, text: str, *, newest: bool = False) -> Release:
+    """The release that a root's beginning, a model version or a model name names.
+
+    A name means its newest version. Of several releases of one version the newest that has all its
+    approvals is meant, else (and whenever ``newest`` is asked for) the newest.
+    """
+    roots = [key for key, _ in home.archive.scan("releases", text.removeprefix("sha256:"))]
+    if len(text) >= ROOT_PREFIX and len(roots) == 1:
+        return _at(home, roots[0])
+    documents = [
+        document
+        for _, document in home.archive.scan("releases")
+        if text in (document["ref"], str(document["ref"]).partition("@")[0])
+    ]
+    made = [
+        catalogue.read(Release, document)
+        for document in sorted(documents, key=lambda document: int(str(document["seq"])))
+    ]
+    if not made:
+        raise Misuse(
+            "operations.no-release",
+            f"There is no release {text!r} in this home.",
+            next=f"Make one: gatewright release create {text}",
+        )
+    version = max(int(found.ref.partition("@")[2]) for found in made)
+    wanted = [found for found in made if found.ref.endswith(f"@{version}")]
+    ready = [found for found in wanted if len(approvals(home, found.root)) >= found.approvals_needed]
+    return wanted[-1] if newest or not ready else ready[-1]
+
+
+def _at(home: Home, root: str) -> Release:
+    found = find(home, "releases", root, Release)
+    assert found is not None  # noqa: S101 - the key was just read from the same projections
+    return found
+
+
+def releases(home: Home) -> tuple[Release, ...]:
+    """Every release."""
+    return tuple(catalogue.every(home, "releases", Release))
+
+
+def approvals(home: Home, root: Digest) -> tuple[ApprovalEntry, ...]:
+    """The approvals recorded for a root."""
+    return tuple(catalogue.every(home, "approvals", ApprovalEntry, f"{root.hex}/"))
+
+
+def export(home: Home, text: str, folder: Path) -> Path:
+    """Write a release for the outside: the folder, its bundle, the statements and the trust root.
+
+    ``FOLDER/release/`` holds exactly the signed files; ``model.sig``, ``release.pub``,
+    ``trust.json``, ``workers/`` and ``statements/`` lie beside it.
+    """
+    found = release(home, text)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "is not empty" if folder.is_dir() else "is a file, not a folder"
+        raise Misuse("operations.file-exists", f"{folder} {what}.", next="Name a new folder.")
+    files: dict[str, bytes] = {
+        f"release/{name}": home.blobs.get(digest) for name, digest in found.resources.items()
+    }
+    files["model.sig"] = home.blobs.get(found.bundle)
+    files["release.pub"] = home.trust.release.pem()
+    files["trust.json"] = home.trust.encode()
+    for certificate in sorted((home.folder / "workers").glob("*.dsse.json")):
+        files[f"workers/{certificate.name}"] = certificate.read_bytes()
+    for name, digest in statements(home, found).items():
+        files[f"statements/{name}.dsse.json"] = home.blobs.get(digest)
+    _write_folder(home, folder, files)
+    return folder
+
+
+def _write_folder(home: Home, folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files below a folder that gets its name as the last step: all of them, or no folder."""
+    whole = folder.resolve()
+    draft = whole.with_name(f".{whole.name}.part")
+    with file_failures("write the folder", folder):
+        shutil.rmtree(draft, ignore_errors=True)  # what a killed try left
+        try:
+            for name, content in files.items():
+                place = draft / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                home.write(place, content)
+            draft.rename(whole)  # an empty folder of that name gives way
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+
+def statements(home: Home, found: Release) -> Mapping[str, Digest]:
+    """Every statement about a root, by a telling name."""
+    about = {"countersignature": found.countersignature}
+    for entry in approvals(home, found.root):
+        about[f"approval-{entry.key[:12]}"] = entry.statement
+    for key, document in home.archive.scan("decisions", f"{found.root.hex}/"):
+        about[f"decision-{key.partition('/')[2]}"] = Digest(str(document["decision"]))
+    return about
