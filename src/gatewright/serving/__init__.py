@@ -1,0 +1,1 @@
+"""The data plane: verifies releases itself and answers predictions."""
