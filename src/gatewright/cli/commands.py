@@ -1,0 +1,64 @@
+"""Every command, in the order of a model's life. Bodies import what they need, so that help is fast."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gatewright.cli import data, evidence, life, models, releases, serving, start, users
+from gatewright.kernel.version import VERSION
+
+ORDER = (
+    "init", "demo", "data", "model", "check", "ship", "release", "approve", "deploy", "rollback",
+    "serve", "example", "status", "history", "verify", "user",
+)  # fmt: skip
+
+
+class _InOrderOfLife(TyperGroup):
+    """Lists the commands as a model meets them, not as they were registered."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in that order."""
+        known = super().list_commands(ctx)
+        return sorted(known, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+app = typer.Typer(
+    name="gatewright",
+    cls=_InOrderOfLife,
+    help="From a trained model to a production endpoint its owner can answer for.\n\nTry: gatewright demo",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gatewright {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def gatewright(
+    _version_asked: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From a trained model to a production endpoint its owner can answer for.
+
+    Try: gatewright demo
+    """
+
+
+start.register(app)
+app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="model")
+life.register(app)
+app.add_typer(releases.app, name="release")
+serving.register(app)
+evidence.register(app)
+app.add_typer(users.app, name="user")

@@ -1,0 +1,277 @@
+"""``check``, ``approve``, ``deploy``, ``ship``, ``rollback``: from a candidate to a live endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gatewright.cli import options
+
+if TYPE_CHECKING:
+    from gatewright.checks.finding import Finding
+    from gatewright.operations.check import Checked
+    from gatewright.operations.deploy import Deployed
+
+SHOWN = 6
+"""Most notes and rows of one finding that are shown to people."""
+
+Subject = Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (check, ship, approve, deploy, rollback):
+        app.command()(command)
+
+
+def check(
+    model: Subject,
+    last: Annotated[bool, typer.Option("--last", help="Show the newest report; run nothing.")] = False,
+    policy: options.Policy = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> int:
+    """Check a model version and let the policy judge the report.
+
+    Exit code 1 when the policy denies it.
+
+    Example: gatewright check loans@2
+    """
+    from gatewright.cli import show
+    from gatewright.operations import check as checking
+
+    with options.home_beside_others() as home:
+        if last:
+            checked = checking.last(home, model)
+        else:
+            checked = checking.check(
+                home, model, policy_file=policy, seed=seed, progress=options.quiet if json else show.progress
+            )
+    if json:
+        show.as_json(plain_check(checked))
+    else:
+        tell_check(checked)
+        if not checked.verdict.objections:
+            show.hint(f"Next: gatewright ship {checked.entry.ref}")
+    return 1 if checked.entry.decision == "deny" else 0
+
+
+def ship(
+    model: Subject,
+    to: Annotated[str, typer.Option("--to", help="Endpoint (default: named like the model).")] = "",
+    policy: options.Policy = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Check, release, approve and deploy in one go.
+
+    Approves where the policy lets one person; run again, it goes on where it stopped.
+
+    Example: gatewright ship loans@2
+    """
+    from gatewright.cli import show
+    from gatewright.operations.ship import ship as run
+
+    with options.home_beside_others() as home:
+        shipped = run(
+            home,
+            model,
+            endpoint=to,
+            policy_file=policy,
+            seed=seed,
+            progress=options.quiet if json else show.progress,
+        )
+    if json:
+        show.as_json(
+            {
+                "check": plain_check(shipped.checked),
+                "root": shipped.release.root.hex,
+                **plain_deployed(shipped.deployed),
+            }
+        )
+        return
+    tell_check(shipped.checked)
+    show.done(f"{shipped.release.ref} is released as {shipped.release.root} and approved.")
+    tell_deployed(shipped.deployed)
+
+
+def approve(
+    release: Annotated[str, typer.Argument(help="Release: NAME, NAME@VERSION or the beginning of its root.")],
+    as_: Annotated[str, typer.Option("--as", help="Who approves.")],
+    comment: Annotated[str, typer.Option(help="What they want to have said; kept encrypted.")] = "",
+    json: options.Json = False,
+) -> None:
+    """Sign a person's approval of a release with their own key.
+
+    Example: gatewright approve loans@2 --as grace
+    """
+    from gatewright.cli import show
+    from gatewright.operations import approve as approving
+    from gatewright.operations.catalogue import body_of
+    from gatewright.operations.released import release as find
+
+    with options.home() as home:
+        entry = approving.approve(home, release, name=as_, comment=comment)
+        found = find(home, entry.root.hex)
+        standing = approving.standing(home, found)
+    counted = len(standing.counted)
+    if json:
+        show.as_json({**body_of(entry), "counted": counted, "needed": found.approvals_needed})
+        return
+    show.done(f"{as_} signed an approval of {entry.ref} ({entry.root.hex[:12]}) as {entry.role}.")
+    for ignored in standing.ignored:
+        if ignored.approval.key_id == entry.key:
+            show.line(f"  It does not count: {ignored.reason}.", style="yellow")
+    show.line(f"  {counted} of {found.approvals_needed} approvals count now.")
+    if counted >= found.approvals_needed:
+        show.hint(f"Next: gatewright deploy {entry.ref}")
+
+
+def deploy(
+    release: Annotated[str, typer.Argument(help="Release: NAME, NAME@VERSION or the beginning of its root.")],
+    to: Annotated[str, typer.Option("--to", help="Endpoint (default: named like the model).")] = "",
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="Make a further API key for the endpoint.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Put an approved release live. The first deployment of an endpoint makes its API key.
+
+    Exit code 5 while approvals are missing.
+
+    Example: gatewright deploy loans@2
+    """
+    from gatewright.cli import show
+    from gatewright.operations.deploy import deploy_release
+
+    with options.home() as home:
+        deployed = deploy_release(home, release, endpoint=to, new_key=new_key)
+    if json:
+        show.as_json(plain_deployed(deployed))
+        return
+    tell_deployed(deployed)
+
+
+def rollback(
+    endpoint: Annotated[str, typer.Argument(help="Endpoint to roll back.")], json: options.Json = False
+) -> None:
+    """Put the previous release back, whole, in one step.
+
+    Example: gatewright rollback loans
+    """
+    from gatewright.cli import show
+    from gatewright.operations.deploy import roll_back_endpoint
+
+    with options.home() as home:
+        deployed = roll_back_endpoint(home, endpoint)
+    if json:
+        show.as_json(plain_deployed(deployed))
+        return
+    entry = deployed.entry
+    show.done(
+        f"{entry.endpoint} is back on {entry.ref}; {entry.previous_ref} stays warm (plan {entry.plan_number})."
+    )
+
+
+def plain_check(checked: Checked) -> dict[str, Any]:
+    """The JSON form of a check."""
+    from gatewright.checks.report_format import encode_report
+    from gatewright.kernel import canonical
+    from gatewright.operations.catalogue import body_of
+    from gatewright.policy.verdict import encode_verdict
+
+    return {
+        **body_of(checked.entry),
+        "report_document": canonical.decode(encode_report(checked.report)),
+        "verdict_document": canonical.decode(encode_verdict(checked.verdict)),
+    }
+
+
+def plain_deployed(deployed: Deployed) -> dict[str, Any]:
+    """The JSON form of a deployment."""
+    from gatewright.operations.catalogue import body_of
+
+    return {**body_of(deployed.entry), "api_key": deployed.api_key, "committed": str(deployed.committed)}
+
+
+def number(value: float) -> str:
+    """A metric's value for people: four decimals, or four digits where it is large or tiny."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e2 else f"{value:.4g}"
+
+
+def tell_check(checked: Checked) -> None:
+    """Show findings, numbers and reasons to people."""
+    from gatewright.cli import show
+    from gatewright.cli.show import escape
+
+    findings = checked.report.findings
+    show.table(
+        ("check", "outcome", "what was found"),
+        ((f.check, show.mark(f.outcome.value), escape(f.reason or f.summary)) for f in findings),
+        title=checked.entry.ref,
+    )
+    overall = [m for f in findings if f.check.startswith("performance.") for m in f.metrics if not m.slice]
+    if overall:
+        show.table(
+            ("metric", "value", "95 % interval", "rows"),
+            (
+                (m.name, number(m.value), f"{number(m.low)} – {number(m.high)}", f"{m.size:,}")
+                for m in overall
+            ),
+            right=("value", "95 % interval", "rows"),
+        )
+    _tell_details(findings)
+    verdict = checked.verdict
+    held = sum(reason.holds for reason in verdict.reasons)
+    if not verdict.objections:
+        need = verdict.approvals_needed
+        who = " (the owner may give it)" if verdict.owner_may_approve and need == 1 else ""
+        show.out.print(
+            f"[green]✓[/] The policy's {held} rules hold. Tier {verdict.tier}: "
+            f"{need} approval{'s' if need != 1 else ''} needed{who}."
+        )
+    else:
+        count = len(verdict.objections)
+        show.out.print(
+            f"[red]✗[/] The policy denies it: {count} of {len(verdict.reasons)} rules do not hold."
+        )
+    for reason in verdict.objections:
+        show.out.print(f"    {escape(reason.rule)}, but {escape(reason.what)}")
+    for finding in findings:
+        if finding.next and finding.outcome.value in {"failed", "unknown"}:
+            show.hint(finding.next)
+
+
+def _tell_details(findings: Sequence[Finding]) -> None:
+    """Notes, and the first rows that a finding names; ``--json`` has them all."""
+    from gatewright.cli import show
+
+    for finding in findings:
+        notes, rows = finding.evidence.get("notes"), finding.evidence.get("rows")
+        for note in notes[:SHOWN] if isinstance(notes, list) else []:
+            show.line(f"  {finding.check}: {note}", style="dim")
+        if not isinstance(rows, list):
+            continue
+        for row in rows[:SHOWN]:
+            show.line(
+                f"    test row {row['test_row']} is training row {row['training_row']} ({row['match']})",
+                style="dim",
+            )
+        if len(rows) > SHOWN:
+            show.line(f"    the report names {len(rows)} of them: --last --json", style="dim")
+
+
+def tell_deployed(deployed: Deployed) -> None:
+    """Show a deployment to people, with the API key when one was made."""
+    from gatewright.cli import show
+
+    entry = deployed.entry
+    warm = f"; {entry.previous_ref} stays warm for a rollback" if entry.previous_ref else ""
+    show.done(f"{entry.ref} is live on endpoint {entry.endpoint} (plan {entry.plan_number}){warm}.")
+    if deployed.api_key:
+        show.line()
+        show.out.print(f"  API key of {entry.endpoint}, shown once: [bold]{deployed.api_key}[/]")
+        show.line()
+        show.hint(f"Next: gatewright serve   To see a call: gatewright example {entry.endpoint}")

@@ -1,0 +1,154 @@
+"""``release``: signed roots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gatewright.cli import options
+
+if TYPE_CHECKING:
+    from gatewright.operations.catalogue import Release
+    from gatewright.operations.home import Home
+
+app = typer.Typer(help="Releases: create, list, show, export.", no_args_is_help=True, rich_markup_mode=None)
+
+SHOWN = 12
+"""Characters of a digest that people are shown; ``--json`` has them all."""
+
+Named = Annotated[str, typer.Argument(help="NAME, NAME@VERSION or the beginning of the root.")]
+
+
+@app.command()
+def create(model: Named, policy: options.Policy = None, json: options.Json = False) -> None:
+    """Sign one root over a checked model version, its report, its verdict and the policy.
+
+    Example: gatewright release create loans@2
+    """
+    from gatewright.cli import show
+    from gatewright.operations import release
+
+    with options.home() as home:
+        made = release.create(home, model, policy_file=policy)
+        told = plain(home, made)
+    if json:
+        show.as_json(told)
+        return
+    show.done(f"{made.ref} is released as {made.root}.")
+    show.line(
+        f"  Tier {made.tier}: {made.approvals_needed} approval{'s' if made.approvals_needed != 1 else ''} needed."
+    )
+    show.hint(f"Next: gatewright approve {made.ref} --as NAME   then: gatewright deploy {made.ref}")
+
+
+@app.command("list")
+def list_(json: options.Json = False) -> None:
+    """List every release, newest last: its approvals, and the endpoints where it is live.
+
+    Example: gatewright release list
+    """
+    from gatewright.cli import show
+    from gatewright.operations import released
+    from gatewright.operations.catalogue import Endpoint, every
+
+    with options.home_beside_others() as home:
+        endpoints = tuple(every(home, "endpoints", Endpoint))
+        order = [str(each.draft.body["root"]) for each in home.archive.history(("release.created",), None)]
+        made = sorted(released.releases(home), key=lambda each: order.index(each.root.hex))
+        told = [
+            {**plain(home, each), "live": [one.endpoint for one in endpoints if one.root == each.root]}
+            for each in made
+        ]
+    if json:
+        show.as_json(told)
+        return
+    show.table(
+        ("release", "root", "tier", "approvals", "live at"),
+        (
+            (
+                t["ref"],
+                t["root"][:SHOWN],
+                t["tier"],
+                f"{len(t['approvals'])} of {t['approvals_needed']}",
+                ", ".join(t["live"]) or "–",
+            )
+            for t in told
+        ),
+    )
+
+
+@app.command("show")
+def show_(name: Named, json: options.Json = False) -> None:
+    """Show one release: the files its root binds and the statements about it.
+
+    Example: gatewright release show loans@2
+    """
+    from gatewright.cli import show
+    from gatewright.operations import released
+
+    with options.home_beside_others() as home:
+        told = plain(home, released.release(home, name))
+    if json:
+        show.as_json(told)
+        return
+    show.line(f"{told['ref']}   root {told['root'][:SHOWN]}   (whole digests: --json)")
+    for of, digests in (("file", told["resources"]), ("statement", told["statements"])):
+        show.table((of, "sha256"), ((name, digests[name][:SHOWN]) for name in sorted(digests)))
+
+
+@app.command()
+def export(
+    name: Named,
+    to: Annotated[Path, typer.Option(help="New folder to write to.")],
+    json: options.Json = False,
+) -> None:
+    """Write a release with its signatures, statements and public keys, to be verified elsewhere.
+
+    A name alone means the release that is live on the endpoint of that name, or else the newest.
+
+    Example: gatewright release export loans@2 --to loans-2
+    """
+    from gatewright.cli import show
+    from gatewright.operations import released
+    from gatewright.operations.catalogue import Endpoint, find
+
+    with options.home_beside_others() as home:
+        live = find(home, "endpoints", name, Endpoint)
+        made = released.release(home, name if live is None else live.root.hex)
+        place = released.export(home, made.root.hex, to)
+        fingerprint = home.trust.fingerprint().hex
+    if json:
+        show.as_json(
+            {
+                "folder": str(place),
+                "ref": made.ref,
+                "root": made.root.hex,
+                "live": live is not None,
+                "fingerprint": fingerprint,
+            }
+        )
+        return
+    why = ""
+    if live is not None:
+        why = ", live on the endpoint of that name"
+    elif made.ref.partition("@")[0] == name:
+        why = ", the newest of that name"
+    show.done(f"{made.ref} ({made.root.short}{why}) is written to {place}.")
+    show.line(f"  Tell whoever verifies it the fingerprint, by another way: {fingerprint}")
+    show.hint(
+        f"They verify it offline: gatewright verify {place} --trust {place} --fingerprint {fingerprint[:16]}"
+    )
+
+
+def plain(home: Home, made: Release) -> dict[str, Any]:
+    """The JSON form of a release with what stands beside it."""
+    from gatewright.operations import released
+    from gatewright.operations.catalogue import body_of
+
+    return {
+        **body_of(made),
+        "approvals": [body_of(entry) for entry in released.approvals(home, made.root)],
+        "statements": {name: digest.hex for name, digest in released.statements(home, made).items()},
+    }

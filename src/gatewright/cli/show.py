@@ -1,0 +1,128 @@
+"""Showing results: one JSON document for machines, plain sentences and tables for people.
+
+Results go to standard output, progress and errors to standard error, so that ``--json`` can be
+piped. Colours only where a terminal reads them; every mark has a word beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import markup
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from gatewright.kernel.errors import Refusal
+
+ACCENT = "cyan"
+HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+"""Unicode categories that a reader cannot see or that act on the terminal."""
+MARKS = {
+    "passed": ("green", "✓"),
+    "ok": ("green", "✓"),
+    "allow": ("green", "✓"),
+    "needs-approval": ("yellow", "…"),
+    "skipped": ("dim", "–"),
+    "unknown": ("yellow", "?"),
+    "failed": ("red", "✗"),
+    "violated": ("red", "✗"),
+    "missing": ("red", "✗"),
+    "deny": ("red", "✗"),
+    "broken": ("red", "!"),
+}
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def escape(text: str) -> str:
+    """Text as markup that shows it as it is: no markup of its own, no control of the terminal.
+
+    Control and format characters (escape sequences, reversed writing, zero width) come from whoever
+    named a file, a class or a column; each is shown as its code.
+    """
+    shown = "".join(
+        letter if letter == "\n" or unicodedata.category(letter) not in HIDDEN else f"<U+{ord(letter):04X}>"
+        for letter in text
+    )
+    return markup.escape(shown)
+
+
+def as_json(value: Any) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def mark(word: str) -> str:
+    """A word with its sign and colour, as markup."""
+    style, sign = MARKS.get(word, ("", ""))
+    return f"[{style}]{sign} {escape(word)}[/]" if style else escape(word)
+
+
+def line(text: str = "", *, style: str = "") -> None:
+    """Print one line of plain text."""
+    out.print(escape(text), style=style or None)
+
+
+def seconds(time: str) -> str:
+    """A time for people: to the second; ``--json`` has the rest."""
+    return f"{time[:19]}Z"
+
+
+def done(text: str) -> None:
+    """Print that something was done."""
+    out.print(f"[green]✓[/] {escape(text)}")
+
+
+def hint(text: str) -> None:
+    """Print what to do next."""
+    out.print(f"[{ACCENT}]→[/] {escape(text)}")
+
+
+def progress(text: str) -> None:
+    """Say what is going on, on standard error."""
+    err.print(f"[dim]· {escape(text)}[/]")
+
+
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: Sequence[str] = ()
+) -> None:
+    """Print a table; cells may carry markup and must be escaped by the caller where they are data.
+
+    ``right`` names the columns of numbers, which end at the same place.
+    """
+    grid = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", header_style=f"bold {ACCENT}")
+    for heading in headings:
+        grid.add_column(heading, overflow="fold", justify="right" if heading in right else "left")
+    for row in rows:
+        grid.add_row(*row)
+    out.print(grid)
+
+
+def failure(refusal: Refusal, *, machine: bool) -> None:
+    """Say what went wrong, why, and what to do next."""
+    if machine:
+        as_json(
+            {
+                "error": {
+                    "code": refusal.code,
+                    "what": refusal.what,
+                    "why": refusal.why,
+                    "next": refusal.next,
+                    "place": refusal.place,
+                }
+            }
+        )
+        return
+    place = f" [dim](at {escape(refusal.place)})[/]" if refusal.place else ""
+    err.print(f"[red]✗[/] [bold]{escape(refusal.what)}[/]{place}")
+    if refusal.why:
+        err.print(f"  {escape(refusal.why)}")
+    if refusal.next:
+        err.print(f"[{ACCENT}]→[/] {escape(refusal.next)}")
+    err.print(f"  [dim]{escape(refusal.code)}[/]")
