@@ -1,0 +1,235 @@
+"""A home that serves, callers that remember every answer, and a server that is killed without warning.
+
+The server is the real program, ``gatewright serve``, with its collector. Every attempt of a caller
+has a request id of its own, so that a record can be matched with the answer that promised it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anomaly.home_verbs import FOLDER, NAME, POLICY, write_inputs
+from gatewright.adapters.key_files import KeyFolder
+from gatewright.assembly.homes import create_home, open_home
+from gatewright.assembly.verifying import verify_home
+from gatewright.datasets.datasheet import Datasheet
+from gatewright.ledger.receipts import PredictionRecord, Receipt, verify_receipt
+from gatewright.ledger.segments import scan
+from gatewright.operations import collect, data, models, ship
+
+CALLERS = 4
+READY_S = 30.0
+STOP_S = 30.0
+KILL_AFTER_S = (0.02, 0.4)
+CALL_S = 5.0
+
+
+def program(*words: str) -> list[str]:
+    """The command line of this installation."""
+    return [sys.executable, "-m", "gatewright", *words]
+
+
+def environment() -> dict[str, str]:
+    """The environment without what would point to another home."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GATEWRIGHT_")}
+
+
+def make_serving_home(folder: Path) -> str:
+    """Make a home with one live endpoint; returns its API key."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_inputs(folder)
+    (folder / "policy.toml").write_text(POLICY.format(title="Tiny", least="0.1"), "utf-8")
+    create_home(folder, "ada")
+    about = data.Description(target="ok", datasheet=Datasheet())
+    with open_home(folder) as home:
+        data.add(home, NAME, train=folder / "train.csv", test=folder / "test.csv", about=about)
+        models.add(home, folder / "model.onnx", NAME, models.Declared(trained_on=NAME))
+        return ship.ship(home, NAME).deployed.api_key
+
+
+@dataclass
+class Server:
+    """``gatewright serve`` on one home and port, started again as often as wanted."""
+
+    folder: Path
+    key: str
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+
+    def start(self) -> float:
+        """Start, and wait until it answers; returns the seconds that took."""
+        begun = time.monotonic()
+        with (self.folder / "serve.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                program("serve", "--port", str(self.port)),
+                cwd=self.folder,
+                env=environment(),
+                stdout=log,
+                stderr=log,
+            )
+        while not self._ready():
+            assert self.process.poll() is None, (self.folder / "serve.log").read_text("utf-8")
+            assert time.monotonic() - begun < READY_S, (self.folder / "serve.log").read_text("utf-8")
+            time.sleep(0.01)
+        return time.monotonic() - begun
+
+    def _ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CALL_S)
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/v2/health/ready", headers={"Authorization": f"Bearer {self.key}"})
+            return connection.getresponse().status == 200
+        return False
+
+    def kill(self) -> None:
+        """End the server as a power cut does."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End the server as a person does."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(STOP_S)
+            self.process = None
+
+
+@dataclass
+class Callers:
+    """Threads that ask on and on, and keep each receipt with the id of the request it answers."""
+
+    server: Server
+    held: list[tuple[str, str]] = field(default_factory=list)
+    other: Counter[int] = field(default_factory=Counter)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Ask from :data:`CALLERS` threads while the block runs."""
+        threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(CALLERS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join(STOP_S)
+
+    def _ask(self, caller: int) -> None:
+        count = 0
+        while not self._stop.is_set():
+            connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=CALL_S)
+            with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+                while not self._stop.is_set():
+                    count += 1
+                    self._one(connection, f"caller-{caller}-{count}")
+            time.sleep(0.01)
+
+    def _one(self, connection: http.client.HTTPConnection, request: str) -> None:
+        tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [0.25, 0.75]}
+        connection.request(
+            "POST",
+            f"/v2/models/{NAME}/infer",
+            json.dumps({"id": request, "inputs": [tensor]}),
+            {"Authorization": f"Bearer {self.server.key}", "Content-Type": "application/json"},
+        )
+        response = connection.getresponse()
+        body = response.read()
+        if response.status == 200:
+            self.held.append((request, json.loads(body)["parameters"]["receipt"]))
+        else:
+            self.other[response.status] += 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What a kill loop came to. ``unasked`` are records whose answer the kill cut off: allowed."""
+
+    kills: int
+    answered: int
+    lost: int
+    duplicated: int
+    unasked: int
+    torn: int
+    other: int
+    restarts: tuple[float, ...]
+
+
+def kill_loop(folder: Path, key: str, *, kills: int, seed: int) -> Tally:
+    """Kill the server at random moments under callers; then count what became of every answer.
+
+    Also asserts that everything of the home verifies, and that the ledger counts every record.
+    """
+    generator = random.Random(seed)  # noqa: S311 - when to kill, repeatably
+    server = Server(folder, key)
+    callers = Callers(server)
+    restarts = [server.start()]
+    try:
+        with callers.running():
+            for _ in range(kills):
+                time.sleep(generator.uniform(*KILL_AFTER_S))
+                server.kill()
+                restarts.append(server.start())
+            time.sleep(KILL_AFTER_S[1])
+    finally:
+        server.stop()
+    while _collected(folder):
+        pass
+    return _tally(folder, callers, kills, tuple(restarts[1:]))
+
+
+def _collected(folder: Path) -> int:
+    with open_home(folder) as home:
+        found = collect.collect(home)
+    assert not found.problems, found.problems
+    return found.segments
+
+
+def _tally(folder: Path, callers: Callers, kills: int, restarts: tuple[float, ...]) -> Tally:
+    worker = KeyFolder(folder=folder / FOLDER / "keys").worker.public
+    segments = folder / FOLDER / "segments"
+    assert not list(segments.glob("*.open"))
+    leaves = [leaf for path in segments.rglob("*.sealed") for leaf in scan(path.read_bytes()).leaves]
+    known = set(leaves)
+    times = Counter(PredictionRecord.decode(leaf).request for leaf in leaves)
+    lost = 0
+    for request, token in callers.held:
+        receipt = Receipt.parse(token)
+        assert request == verify_receipt(receipt, worker).request
+        lost += receipt.leaf not in known
+    found = list(verify_home(folder))
+    counted = next(one.facts["predictions"] for one in found if one.kind == "segments")
+    with open_home(folder) as home:
+        recorded = sum(int(str(document["records"])) for _, document in home.archive.scan("segments"))
+    assert len(leaves) == counted == recorded, (len(leaves), counted, recorded)
+    return Tally(
+        kills=kills,
+        answered=len(callers.held),
+        lost=lost,
+        duplicated=sum(count - 1 for count in times.values()),
+        unasked=len(leaves) - len(callers.held),
+        torn=len(list(segments.glob("*.damaged"))),
+        other=sum(callers.other.values()),
+        restarts=restarts,
+    )

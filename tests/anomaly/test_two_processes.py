@@ -1,0 +1,167 @@
+"""Several processes on one home: nobody's record is lost, and whoever must wait waits or is told why."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anomaly.home_verbs import FOLDER
+from anomaly.serving_home import environment, program
+from gatewright.assembly.homes import create_home, open_home
+from gatewright.assembly.verifying import verify_home
+from gatewright.operations.users import people
+
+WRITERS = 8
+SECONDS = 60.0
+REFUSAL_S = 1.0
+TRIES = 2  # the quicker one counts: a machine that tests other things meanwhile may stall one
+WRONG_USE = 2
+IMPORTS = "import gatewright.assembly.serving, gatewright.cli.main"
+HOLD = """
+import sys, time
+from pathlib import Path
+from gatewright.adapters.durable_files import HomeLock
+with HomeLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home of ada's."""
+    create_home(tmp_path, "ada")
+    return tmp_path
+
+
+@pytest.fixture
+def holder(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the home's lock and does not let go."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(home / FOLDER / "lock")], stdout=subprocess.PIPE, text=True
+    )
+    with running:
+        assert running.stdout is not None
+        assert "held\n" == running.stdout.readline()
+        yield running
+        running.kill()
+
+
+def start(home: Path, *words: str) -> subprocess.Popen[str]:
+    """A command that runs beside others."""
+    return subprocess.Popen(
+        program(*words),
+        cwd=home,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(running: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for a command: its exit code and what it printed."""
+    out, err = running.communicate(timeout=SECONDS)
+    return running.returncode, out, err
+
+
+def names(home: Path) -> list[str]:
+    """The people of the home, by name."""
+    with open_home(home) as opened:
+        return sorted(user.name for user in people(opened))
+
+
+def test_writers_at_once_take_turns(home: Path) -> None:
+    """Eight commands that write at once all succeed; the ledger has no gap, and everybody is in it."""
+    wanted = [f"person-{number}" for number in range(WRITERS)]
+    ended = [end(each) for each in [start(home, "user", "add", name, "--json") for name in wanted]]
+
+    assert [0] * WRITERS == [status for status, _, _ in ended], ended
+    assert wanted == [json.loads(out)["name"] for _, out, _ in ended]
+    assert ["ada", *wanted] == names(home)
+    ledger = next(iter(verify_home(home)))
+    assert 3 + WRITERS == ledger.facts["records"]
+
+
+def test_one_of_two_rivals_wins(home: Path) -> None:
+    """Two commands that add the same name: one succeeds, the other is told that the name is taken."""
+    ended = [end(each) for each in [start(home, "user", "add", "grace", "--json") for _ in range(2)]]
+    assert [0, WRONG_USE] == sorted(status for status, _, _ in ended), ended
+    told = next(out for status, out, _ in ended if status)
+    assert "operations.user-exists" == json.loads(told)["error"]["code"]
+    assert ["ada", "grace"] == names(home)
+
+
+def test_a_killed_holder_is_followed_at_once(home: Path, holder: subprocess.Popen[str]) -> None:
+    """A command that waits for the lock gets it when its holder is killed."""
+    waiting = start(home, "user", "add", "grace")
+    time.sleep(1.0)
+    assert waiting.poll() is None
+    holder.kill()
+    assert 0 == end(waiting)[0]
+    assert ["ada", "grace"] == names(home)
+
+
+def test_a_lock_that_is_kept_is_a_clear_refusal(home: Path, holder: subprocess.Popen[str]) -> None:
+    """A command that waited in vain says who is in the way, and has changed nothing; readers go on."""
+    writer, reader = start(home, "user", "add", "grace", "--json"), start(home, "user", "list", "--json")
+    status, out, err = end(writer)
+    assert WRONG_USE == status, err
+    error = json.loads(out)["error"]
+    assert ("storage.home-busy", f"The home is in use by process {holder.pid}.") == (
+        error["code"],
+        error["what"],
+    )
+    assert 0 == end(reader)[0]
+    holder.kill()
+    holder.wait(SECONDS)
+    assert ["ada"] == names(home)
+
+
+def test_a_second_server_is_refused_and_a_killed_one_followed(home: Path) -> None:
+    """The second server is refused within a second, naming the first; killed, the first makes way."""
+    first = start(home, "serve", "--port", "0")
+    try:
+        _wait_until_served(home, first)
+        took = min(_refused_in(home, first.pid) for _ in range(TRIES))
+        assert took < REFUSAL_S, took
+    finally:
+        first.kill()
+        first.communicate(timeout=SECONDS)
+    second = start(home, "serve", "--port", "0")
+    _wait_until_served(home, second)
+    second.terminate()
+    assert 0 == end(second)[0]
+
+
+def _refused_in(home: Path, pid: int) -> float:
+    """Seconds that a second server took to be refused, beyond what its imports take."""
+    begun = time.monotonic()
+    subprocess.run([sys.executable, "-c", IMPORTS], check=True)
+    imports = time.monotonic() - begun
+    begun = time.monotonic()
+    status, _, err = end(start(home, "serve", "--port", "0"))
+    took = time.monotonic() - begun
+    assert WRONG_USE == status, err
+    assert f"by process {pid}" in err
+    return took - imports
+
+
+def _wait_until_served(home: Path, server: subprocess.Popen[str]) -> None:
+    """Wait until the worker's status file tells of this process."""
+    place = home / FOLDER / "segments" / "serve.json"
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        assert server.poll() is None, server.communicate()
+        if place.exists() and json.loads(place.read_text("utf-8"))["pid"] == server.pid:
+            return
+        time.sleep(0.02)
+    os.kill(server.pid, 9)
+    raise AssertionError("The server did not come up.")

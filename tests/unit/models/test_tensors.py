@@ -1,0 +1,110 @@
+"""The tensor encoding: unambiguous, recomputable, and believed only where it holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from gatewright.kernel.errors import BadInput
+from gatewright.models.signature import DataType
+from gatewright.models.tensors import (
+    TENSORS_MAGIC,
+    array_of,
+    datatype_of,
+    dtype_of,
+    encode_arrays,
+    raw_of,
+    read_tensors,
+    tensor_bytes,
+    tensors_encoding,
+)
+
+
+def test_the_encoding_is_as_documented() -> None:
+    """A client in any language gets these very bytes."""
+    encoded = tensors_encoding([tensor_bytes("x", DataType.FP32, (1, 2), np.array([1, 2], "<f4").tobytes())])
+
+    assert b"gatewright tensors v1\n\0\0" == TENSORS_MAGIC
+    assert (
+        TENSORS_MAGIC.hex()
+        + (
+            "01000000"  # one tensor
+            "2b00000000000000"  # of 43 bytes
+            "0100000078"  # name "x"
+            "0446503332"  # data type "FP32"
+            "0201000000000000000200000000000000"  # two dimensions: 1, 2
+            "08000000000000000000803f00000040"  # 8 bytes: 1.0, 2.0
+        )
+        == encoded.hex()
+    )
+
+
+def test_texts_are_prefixed_by_their_length() -> None:
+    """BYTES elements are laid out as the Open Inference Protocol does."""
+    assert bytes.fromhex("02000000c3a400000000") == raw_of(np.array(["ä", b""], dtype=object))
+
+
+_dtypes = st.sampled_from([dtype_of(kind) for kind in DataType if kind is not DataType.BYTES])
+
+
+@given(_dtypes.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, max_side=4))))
+def test_arrays_survive_their_bytes(values: np.ndarray[Any, Any]) -> None:
+    """Law: every array comes back bit for bit."""
+    (tensor,) = read_tensors(encode_arrays([("t", values)]))
+    again = array_of(tensor.datatype, tensor.shape, tensor.raw)
+
+    assert datatype_of(values.dtype) is tensor.datatype
+    assert (values.shape, values.tobytes()) == (again.shape, again.tobytes())
+
+
+@given(st.lists(st.binary(max_size=5), max_size=5))
+def test_bytes_tensors_survive(items: list[bytes]) -> None:
+    """Law: elements with any content and length come back."""
+    values = np.empty(len(items), dtype=object)
+    values[:] = items
+    (tensor,) = read_tensors(encode_arrays([("t", values)]))
+
+    assert items == array_of(tensor.datatype, tensor.shape, tensor.raw).tolist()
+
+
+def test_big_endian_arrays_are_laid_out_little() -> None:
+    """The same numbers have the same bytes, whatever the machine holds them in."""
+    assert raw_of(np.array([1, 2], "<i4")) == raw_of(np.array([1, 2], ">i4"))
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "raw"),
+    [
+        (DataType.FP32, (2,), b"\0" * 7),
+        (DataType.FP32, (2**40, 2**40), b""),
+        (DataType.BOOL, (1,), b"\x02"),
+        (DataType.BYTES, (1,), b"\xff\xff\xff\xff"),
+        (DataType.BYTES, (2,), b"\0\0\0\0"),
+        (DataType.BYTES, (1,), b"\0\0"),
+    ],
+)
+def test_data_that_does_not_fit_its_shape_is_refused(
+    datatype: DataType, shape: tuple[int, ...], raw: bytes
+) -> None:
+    """No size that is declared is believed."""
+    with pytest.raises(BadInput):
+        array_of(datatype, shape, raw)
+
+
+@given(st.integers(0, 200), st.binary(min_size=0, max_size=3))
+def test_damaged_lists_are_refused_or_say_exactly_what_they_hold(cut: int, tail: bytes) -> None:
+    """A list that is cut off or has a tail is refused; whatever is read encodes to the same bytes."""
+    data = encode_arrays([("a", np.ones(3)), ("b", np.array(["x"], dtype=object))])
+    damaged = data[: min(cut, len(data) - 1)] + tail
+    try:
+        found = read_tensors(damaged)
+    except BadInput:
+        assert damaged != data
+        return
+    parts = [tensor_bytes(item.name, item.datatype, item.shape, item.raw) for item in found]
+    assert damaged == tensors_encoding(parts)

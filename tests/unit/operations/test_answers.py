@@ -1,0 +1,116 @@
+"""Saved answers and requests: read strictly, and compared as the server encoded them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatewright.kernel.errors import BadInput
+from gatewright.models.signature import DataType, ModelSignature, Task, TensorSpec
+from gatewright.models.tensors import encode_arrays
+from gatewright.operations.answers import inputs_are, outputs_encoding, request_in
+from gatewright.serving.codec import Codec
+
+VALUES = st.one_of(
+    st.tuples(st.just(DataType.FP32), st.floats(width=32, allow_nan=False, allow_infinity=False)),
+    st.tuples(st.just(DataType.FP64), st.floats(allow_nan=False, allow_infinity=False)),
+    st.tuples(st.just(DataType.UINT64), st.integers(0, 2**64 - 1)),
+    st.tuples(st.just(DataType.INT8), st.integers(-128, 127)),
+    st.tuples(st.just(DataType.BOOL), st.booleans()),
+    st.tuples(st.just(DataType.BYTES), st.text(st.characters(exclude_categories=["Cs"]), max_size=20)),
+)
+
+
+def _signature(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = ()) -> ModelSignature:
+    return ModelSignature(task=Task.REGRESSION, inputs=inputs, outputs=outputs)
+
+
+def _spec(name: str, kind: DataType = DataType.FP32) -> TensorSpec:
+    return TensorSpec(name=name, datatype=kind, shape=(-1, 1))
+
+
+def _input(name: str, kind: str = "FP32", data: Any = (1, 2), shape: Any = (2, 1)) -> dict[str, Any]:
+    return {"name": name, "datatype": kind, "shape": list(shape), "data": data}
+
+
+def _request(*inputs: dict[str, Any]) -> bytes:
+    return json.dumps({"inputs": inputs}).encode()
+
+
+@given(values=st.lists(VALUES, min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_outputs_encode_as_the_server_committed_to_them(values: list[tuple[DataType, Any]]) -> None:
+    """What the codec writes as JSON and commits to as bytes is the same, for every data type."""
+    specs = tuple(_spec(f"o{place}", kind) for place, (kind, _) in enumerate(values))
+    codec = Codec(_signature(outputs=specs))
+    dtypes = {DataType.BYTES: object, DataType.BOOL: bool, DataType.FP32: "f4", DataType.FP64: "f8"}
+    arrays = [np.array([[value]], dtypes.get(kind) or kind.value.lower()) for kind, value in values]
+    places = tuple(range(len(arrays)))[::-1]
+    shown = [arrays[place] for place in places]
+    answer = json.loads(codec.write(shown, places))
+    assert codec.outputs_encoding(shown, places) == outputs_encoding({"outputs": answer})
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        None, {}, [3], [{}], [_input("a", "FP31")], [_input("a", data=[1])], [_input("a", data="12")],
+        [_input("a", shape=(-2, -1))], [_input("a", shape=(True, 2))], [_input("a", data=[[1, 2]])],
+        [_input("a", data=[True, 2])], [_input("a", data=[None, 2])], [_input("a", "INT8", [1, 128])],
+        [_input("a", "INT8", [1, 0.5])], [_input("a", "BYTES", [1, "b"])], [_input("a", "BOOL", [1, 0])],
+        [_input("a"), _input("a")], [_input("a", shape=[1] * 9)], [_input("a", data=[[[1]], [[2]]])],
+    ],
+)  # fmt: skip
+def test_what_no_server_answers_is_bad_input(outputs: object) -> None:
+    """Tensors that do not fit their own shape and datatype are never taken for others."""
+    with pytest.raises(BadInput):
+        outputs_encoding({"outputs": outputs})
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"inputs": NaN}', b'{"inputs": [], "inputs": []}'])
+def test_what_is_no_request_is_bad_input(content: bytes) -> None:
+    """A request is one JSON object with one list of inputs."""
+    with pytest.raises(BadInput):
+        request_in(content)
+
+
+@pytest.mark.parametrize("kind", ["FP16", "FP32", "FP64", "INT32", "UINT8"])
+@pytest.mark.parametrize("signed", [DataType.FP32, DataType.FP64])
+def test_inputs_are_found_as_the_signature_has_them(kind: str, signed: DataType) -> None:
+    """Sent in another order and another type, the inputs are the committed ones, with the signature or without."""
+    signature = _signature(_spec("a", signed), _spec("b", signed))
+    body = _request(_input("b", kind, [3, 4]), _input("a", kind, [1, 2]))
+    codec = Codec(signature)
+    committed = codec.inputs_encoding(codec.read(body).inputs)
+    sent = request_in(body)
+    for known in (signature, None):
+        assert inputs_are(sent, known, committed.__eq__) is True
+        assert inputs_are(request_in(_request(_input("a", kind, [1, 5]))), known, committed.__eq__) is False
+
+
+def test_many_inputs_need_the_signature() -> None:
+    """With more than two inputs a mismatch is not claimed without the signature; the order as sent is tried."""
+    names = ("a", "b", "c")
+    signature = _signature(*map(_spec, names))
+    value = np.array([[1], [2]], "f4")
+    committed = encode_arrays([(name, value) for name in names])
+    in_order, turned = (
+        request_in(_request(*map(_input, names))),
+        request_in(_request(*map(_input, names[::-1]))),
+    )
+    assert inputs_are(in_order, None, committed.__eq__) is True
+    assert inputs_are(turned, None, committed.__eq__) is None
+    assert inputs_are(turned, signature, committed.__eq__) is True
+    assert inputs_are(turned[:2], signature, committed.__eq__) is False
+
+
+def test_an_integer_that_loses_digits_is_not_the_input() -> None:
+    """An integer is a float only where no digit is lost, as the server has it."""
+    sent = request_in(_request(_input("a", "INT64", [2**53 + 1, 1])))
+    rounded = encode_arrays([("a", np.array([[2.0**53], [1.0]]))])
+    assert inputs_are(sent, _signature(_spec("a", DataType.FP64)), rounded.__eq__) is False

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatewright.kernel.digests import Digest
+from gatewright.kernel.errors import Refusal
+from gatewright.kernel.instants import Instant
+from gatewright.ledger.receipts import PredictionRecord, Receipt, leaf_parts, matches, verify_receipt
+from gatewright.ledger.segments import open_payload, scan, unwrap_key, verify_segment
+from gatewright.serving.recorder import NotRecorded, Recorder
+from gatewright.serving.segment_files import SegmentFiles
+from unit.serving.rig import Rig, wait_for
+
+PARTS = leaf_parts(endpoint="tumour", key="key-1", plan=1, release=Digest.of(b"release"))
+
+
+class FailingFiles(SegmentFiles):
+    """Real files, and a disk that can be told to fail at an operation."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        super().__init__(folder)
+        self.faults: dict[str, int] = {}
+        self.half = False
+
+    def _fail(self, operation: str) -> None:
+        if operation in self.faults:
+            raise OSError(self.faults[operation], "the test says so")
+
+    def create(self, name: str, head: bytes) -> int:
+        """Fail or create."""
+        self._fail("create")
+        return super().create(name, head)
+
+    def append(self, handle: int, data: bytes) -> None:
+        """Fail, perhaps after half of the bytes, or append."""
+        if self.half and "append" in self.faults:
+            super().append(handle, data[: len(data) // 2])
+        self._fail("append")
+        super().append(handle, data)
+
+    def seal(self, name: str) -> None:
+        """Fail or seal."""
+        self._fail("seal")
+        super().seal(name)
+
+
+class Desk:
+    """A recorder on a loop of its own thread, as the worker has it."""
+
+    def __init__(self, rig: Rig, disk: FailingFiles, **values: Any) -> None:
+        self.said: list[Refusal] = []
+        self.loop = asyncio.new_event_loop()
+        self.recorder = Recorder(
+            disk=disk,
+            signer=rig.worker,
+            home_key=rig.data_key,
+            clock=lambda: Instant(time.time_ns()),
+            report=self.said.append,
+            **values,
+        )
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.loop.call_soon_threadsafe(self.recorder.start, self.loop)
+        wait_for(self.recorder._thread.is_alive)
+
+    def ask(self, count: int = 1) -> list[str | BaseException]:
+        """Tokens, or what was raised, of this many predictions at once."""
+
+        async def all_of_them() -> list[str | BaseException]:
+            asked = [self.recorder.submit(PARTS, f"q-{each}", b"in", b"out") for each in range(count)]
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+        return asyncio.run_coroutine_threadsafe(all_of_them(), self.loop).result(10)
+
+    def close(self) -> None:
+        """Seal and end."""
+        self.recorder.close()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+@contextmanager
+def desk(rig: Rig, disk: FailingFiles, **values: Any) -> Iterator[Desk]:
+    """A recorder, closed at the end."""
+    found = Desk(rig, disk, **values)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture
+def disk(rig: Rig) -> FailingFiles:
+    """The folder of the segments, on a disk that works so far."""
+    return FailingFiles(rig.segments)
+
+
+def sealed(rig: Rig) -> list[bytes]:
+    """Contents of the sealed segments, each of which verifies."""
+    found = [path.read_bytes() for path in sorted(rig.segments.glob("*.sealed"))]
+    for data in found:
+        verify_segment(scan(data), {rig.worker.public.id: rig.worker.public})
+    return found
+
+
+def recorded(rig: Rig) -> list[PredictionRecord]:
+    """All records of the sealed segments."""
+    return [PredictionRecord.decode(leaf) for data in sealed(rig) for leaf in scan(data).leaves]
+
+
+def refused(answers: list[Any]) -> list[bool]:
+    """Which of the answers were withheld."""
+    return [isinstance(each, NotRecorded) for each in answers]
+
+
+def test_what_is_asked_together_is_signed_together(rig: Rig, disk: FailingFiles) -> None:
+    """One batch gives every caller a receipt that verifies alone and is in the sealed segment."""
+    with desk(rig, disk) as found:
+        tokens = [str(each) for each in found.ask(20)]
+
+    held = [Receipt.parse(token) for token in tokens]
+    records = [verify_receipt(each, rig.worker.public) for each in held]
+    assert recorded(rig) == records
+    assert [f"q-{each}" for each in range(20)] == [each.request for each in records]
+    assert 1 == len({each.statement for each in held})
+    assert all(matches(each, b"in", b"out") for each in held)
+    assert 40 == len({salt for each in held for salt in (each.input_salt, each.output_salt)})
+
+
+def test_payloads_can_be_opened_by_the_home(rig: Rig, disk: FailingFiles) -> None:
+    """The home's data key opens what was predicted; the file itself shows none of it."""
+    with desk(rig, disk) as found:
+        found.ask(2)
+
+    [data] = sealed(rig)
+    seen = scan(data)
+    opened = open_payload(unwrap_key(rig.data_key, seen.header), 1, seen.leaves[1], seen.ciphertexts[1])
+    assert (b"in", b"out") == (opened.inputs, opened.outputs)
+    assert opened.input_salt not in data
+
+
+def test_a_segment_is_sealed_by_age_and_by_size(rig: Rig, disk: FailingFiles) -> None:
+    """A segment with a record is sealed after its time, and before it grows beyond its size."""
+    with desk(rig, disk, seconds=0.05) as found:
+        found.ask()
+        wait_for(lambda: len(sealed(rig)) == 1)
+    with desk(rig, disk, records=3, seconds=60.0) as found:
+        for _ in range(4):
+            found.ask(2)
+
+    assert [1, 2, 2, 2, 2] == [len(scan(data).leaves) for data in sealed(rig)]
+    assert [] == list(rig.segments.glob("*.open"))
+
+
+def test_without_a_prediction_nothing_is_kept(rig: Rig, disk: FailingFiles) -> None:
+    """A segment without a record leaves no file."""
+    with desk(rig, disk):
+        pass
+
+    assert [] == list(rig.segments.iterdir())
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_failed_write_withholds_its_answers_and_the_next_segment_takes_over(
+    rig: Rig, disk: FailingFiles, code: int, half: bool
+) -> None:
+    """After an error nothing is retried on the file: its answers are withheld, later ones are recorded anew."""
+    with desk(rig, disk) as found:
+        before = found.ask(3)
+        disk.faults, disk.half = {"append": code}, half
+        during = found.ask(2)
+        disk.faults = {}
+        after = found.ask(2)
+        wait_for(lambda: len(list(rig.segments.glob("*.sealed"))) == 1)
+
+    assert [False] * 3 == refused(before)
+    assert [True] * 2 == refused(during)
+    assert [False] * 2 == refused(after)
+    assert [3, 2] == sorted((len(scan(data).leaves) for data in sealed(rig)), reverse=True)
+    assert {verify_receipt(Receipt.parse(str(token)), rig.worker.public) for token in before + after} == set(
+        recorded(rig)
+    )
+    assert [] == list(rig.segments.glob("*.open"))
+
+
+def test_a_full_disk_is_said_and_left_by_itself(rig: Rig, disk: FailingFiles) -> None:
+    """While no segment can be begun the recorder is unhealthy; when there is room it recovers untold."""
+    with desk(rig, disk) as found:
+        assert found.recorder.healthy
+        disk.faults = {"append": errno.ENOSPC, "create": errno.ENOSPC}
+        assert [True] == refused(found.ask())
+        wait_for(lambda: not found.recorder.healthy)
+        assert [True] == refused(found.ask())
+        disk.faults = {}
+        wait_for(lambda: found.recorder.healthy)
+        assert [False] == refused(found.ask())
+
+    assert "serving.cannot-record" in {each.code for each in found.said}
+
+
+def test_a_seal_that_fails_loses_no_record(rig: Rig, disk: FailingFiles) -> None:
+    """When sealing fails, the records that were durable are sealed in a new file."""
+    with desk(rig, disk, seconds=0.05) as found:
+        disk.faults = {"seal": errno.EIO}
+        tokens = found.ask(2)
+        wait_for(lambda: "serving.segment-abandoned" in {each.code for each in found.said})
+        disk.faults = {}
+
+    assert 2 == len(tokens) == len(recorded(rig))
+
+
+def test_what_a_crash_left_is_cut_and_sealed(rig: Rig, disk: FailingFiles) -> None:
+    """At any byte a crash may cut, the next start seals the whole batches and keeps the torn tail apart."""
+    with desk(rig, disk) as found:
+        found.ask(2)
+        found.ask(1)
+    [path] = rig.segments.glob("*.sealed")
+    data = path.read_bytes()
+    path.unlink()
+    seen = scan(data)
+    last = seen.batches[-1]
+    first_end = data.index(seen.batches[0].signature) + 64
+    whole = data.index(last.signature) + 64
+    for length in [*range(first_end, whole, 61), whole - 1, whole]:
+        path.with_suffix(".open").write_bytes(data[:length])
+        Recorder(
+            disk=disk,
+            signer=rig.worker,
+            home_key=rig.data_key,
+            clock=lambda: Instant(1),
+            report=found.said.append,
+        ).recover()
+        assert (3 if length == whole else 2) == len(recorded(rig))
+        assert (
+            first_end < length < whole
+            or not path.with_suffix(".damaged").exists()
+            or length in {first_end, whole}
+        )
+
+
+def test_a_file_that_is_no_segment_is_set_aside(rig: Rig, disk: FailingFiles) -> None:
+    """An open file without a readable header is kept for a person, and said."""
+    (rig.segments / "bad.open").write_bytes(b"GWSE")
+    with desk(rig, disk) as found:
+        found.ask()
+
+    assert (rig.segments / "bad.damaged").exists()
+    assert "ledger.segment-start" in {each.code for each in found.said}
+
+
+def test_a_fault_of_the_signer_withholds_answers_and_ends_nothing(rig: Rig, disk: FailingFiles) -> None:
+    """Whatever fails while a batch is made, its callers are refused and the next batch is written."""
+    with desk(rig, disk) as found:
+        good, found.recorder._entropy = found.recorder._entropy, lambda count: b"short"[:count]
+        assert [True] == refused(found.ask())
+        found.recorder._entropy = good
+        wait_for(lambda: found.recorder._segment is not None)
+        assert [False] == refused(found.ask())
+
+
+def test_time_never_goes_back(rig: Rig, disk: FailingFiles) -> None:
+    """When the clock steps back, records keep the latest time that was given."""
+    times = iter([Instant(5), Instant(9), Instant(3), Instant(4), Instant(5), Instant(6)])
+    with desk(rig, disk) as found:
+        found.recorder._clock = lambda: next(times, Instant(7))
+        for _ in range(4):
+            found.ask()
+
+    stamps = [each.time for each in recorded(rig)]
+    assert sorted(stamps) == stamps
