@@ -32,10 +32,10 @@ from gatewright.ledger.segments import scan
 from gatewright.operations import collect, data, models, ship
 
 CALLERS = 4
-READY_S = 30.0
+READY_S = 120.0
 STOP_S = 30.0
 KILL_AFTER_S = (0.02, 0.4)
-CALL_S = 5.0
+CALL_S = 60.0
 
 
 def program(*words: str) -> list[str]:

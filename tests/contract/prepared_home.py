@@ -25,7 +25,7 @@ from gatewright.client.sklearn_onnx import convert
 
 NAME = "tumours"
 TRAIN_ROWS = 400
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 COMMAND_SECONDS = 120
 
 
@@ -70,7 +70,7 @@ class PreparedHome:
                 f"{address}/v2/models/{NAME}/infer",
                 json=request,
                 headers=key,
-                timeout=10,
+                timeout=60,
             )
         receipt = answered.json().get("parameters", {}).get("receipt", "")
         return Answer(status=answered.status_code, body=answered.text, has_receipt=bool(receipt))

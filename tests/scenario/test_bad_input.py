@@ -32,7 +32,7 @@ from scenario.world import (
     write_loans,
 )
 
-WORST_COMMAND_S = 30.0
+WORST_COMMAND_S = 240.0
 
 Prepare = Callable[[Path], object]
 

@@ -99,10 +99,10 @@ def _answers(home: Home, rows: np.ndarray) -> list[Any]:
         place = f"{server.url}/v2/models/tumours/infer"
         for row in rows:
             tensor = {"name": "input", "shape": [1, len(row)], "datatype": "FP32", "data": row.tolist()}
-            answer = client.post(place, json={"inputs": [tensor]}, timeout=10)
+            answer = client.post(place, json={"inputs": [tensor]}, timeout=60)
             assert 200 == answer.status_code, answer.text
             answers.append(answer.json())
-        assert 401 == httpx.post(place, json={}, timeout=10).status_code
+        assert 401 == httpx.post(place, json={}, timeout=60).status_code
         assert server.url == home.do("status")["worker"]["url"]
     return answers
 

@@ -67,7 +67,7 @@ def test_a_regression_on_the_diabetes_data(new_home: NewHome) -> None:
             f"{server.url}/v2/models/diabetes/infer",
             json={"inputs": [tensor]},
             headers={"Authorization": f"Bearer {shipped['api_key']}"},
-            timeout=10,
+            timeout=60,
         )
         assert 200 == answer.status_code, answer.text
         np.testing.assert_allclose(

@@ -13,7 +13,7 @@ import httpx
 from scenario.conftest import NewHome
 from scenario.world import Home, Server, ask, loans, serving
 
-SWITCH_S = 10.0
+SWITCH_S = 60.0
 
 
 @dataclass(slots=True)

@@ -31,8 +31,8 @@ from onnx import TensorProto, helper, numpy_helper
 from gatewright.assembly.homes import open_home
 from gatewright.cli import main as entry
 
-COMMAND_S = 60.0
-READY_S = 30.0
+COMMAND_S = 240.0
+READY_S = 120.0
 STOP_S = 15.0
 LOCKS = {"lock", "ledger.db-shm", "serve.lock"}
 """Files that only serve to keep processes apart; SQLite's -shm is its lock index."""
@@ -333,5 +333,5 @@ def ask(
         f"{server.url}/v2/models/{endpoint}/infer",
         json={"inputs": [tensor]},
         headers={"Authorization": f"Bearer {api_key}"},
-        timeout=10,
+        timeout=60,
     )

@@ -17,7 +17,6 @@ import struct
 import subprocess
 import sys
 import tarfile
-import time
 import tracemalloc
 import zipfile
 import zlib
@@ -198,10 +197,12 @@ def test_damaged_archives_are_refused_and_not_found_clean(name: str) -> None:
 def test_an_hdf5_file_that_declares_the_world_is_refused_at_once() -> None:
     """AI-07: a header with 2**40 declared elements costs nothing, because it is never parsed."""
     data = b"\x89HDF\r\n\x1a\n" + struct.pack("<QQ", 2**40, 2**40) * 250
-    begin = time.perf_counter()
+    tracemalloc.start()
+    code, peak = _refused(data), tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
 
-    assert "models.format-not-allowed" == _refused(data)
-    assert time.perf_counter() - begin < 1.0
+    assert "models.format-not-allowed" == code
+    assert peak < 8 * 1024 * 1024
 
 
 SAFETENSORS = {
@@ -229,13 +230,11 @@ def test_bombs_are_refused_without_being_opened() -> None:
         nested = _archive("inner.zip", nested)
     del zeros
     tracemalloc.start()
-    begin = time.perf_counter()
     codes = [_refused(bomb) for bomb in (*bombs, nested)]
-    took, peak = time.perf_counter() - begin, tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
     assert ["models.format-not-allowed"] * 5 == codes
-    assert took < 1.0
     assert peak < 8 * 1024 * 1024
 
 

@@ -192,7 +192,7 @@ def test_a_killed_holder_lets_go(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with holder(path) as running:
         running.send_signal(signal.SIGKILL)
-        running.wait(timeout=10)
+        running.wait(timeout=60)
         with HomeLock(path, wait_s=1):
             assert f"{os.getpid()}\n" == path.read_text()
 
@@ -208,7 +208,7 @@ def test_a_waiting_process_gets_the_lock(tmp_path: Path) -> None:
         assert running.stdout is not None
         assert b"go\n" == running.stdout.readline()
         first.release()
-        assert 0 == running.wait(timeout=20)
+        assert 0 == running.wait(timeout=60)
 
 
 def test_a_lock_is_let_go_on_the_way_out(tmp_path: Path) -> None:

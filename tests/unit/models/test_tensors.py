@@ -54,12 +54,13 @@ _dtypes = st.sampled_from([dtype_of(kind) for kind in DataType if kind is not Da
 
 @given(_dtypes.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, max_side=4))))
 def test_arrays_survive_their_bytes(values: np.ndarray[Any, Any]) -> None:
-    """Law: every array comes back bit for bit."""
+    """Law: every array comes back bit for bit, but for NaN, which has one form."""
     (tensor,) = read_tensors(encode_arrays([("t", values)]))
     again = array_of(tensor.datatype, tensor.shape, tensor.raw)
 
     assert datatype_of(values.dtype) is tensor.datatype
-    assert (values.shape, values.tobytes()) == (again.shape, again.tobytes())
+    assert (values.shape, raw_of(values)) == (again.shape, again.tobytes())
+    assert np.array_equal(values, again, equal_nan=values.dtype.kind == "f")
 
 
 @given(st.lists(st.binary(max_size=5), max_size=5))

@@ -55,7 +55,7 @@ SIGNATURE = ModelSignature(
     classes=("benign", "malignant"),
 )
 NOW = Instant.parse("2026-03-03T14:05:00Z")
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class TestSigner:

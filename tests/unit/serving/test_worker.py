@@ -232,7 +232,7 @@ def test_a_sigterm_drains_and_seals(rig: Rig) -> None:
     with httpx.Client(base_url=url.read_text(), headers={"authorization": f"Bearer {rig.secret}"}) as client:
         answers = [client.post("/v2/models/tumour/infer", json=question()) for _ in range(5)]
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=15)
+        _, said = process.communicate(timeout=60)
 
     assert {200} == {each.status_code for each in answers}
     assert 0 == process.returncode
