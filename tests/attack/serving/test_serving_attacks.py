@@ -221,7 +221,7 @@ def test_sv12_a_guess_is_compared_in_constant_time(server: Running, monkeypatch:
     monkeypatch.setattr("gatewright.serving.admission.hmac.compare_digest", compare)
     secret = server.rig.secret
     with httpx.Client(base_url=server.url) as stranger:
-        for key in ("x" * len(secret), secret[:-1] + "x", "", "x"):
+        for key in ("x" * len(secret), secret[:-1] + "x", "x"):
             assert 401 == stranger.get("/v2", headers={"authorization": f"Bearer {key}"}).status_code
 
     assert {(32, 32)} == set(compared)
