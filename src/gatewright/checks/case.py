@@ -25,6 +25,30 @@ class Predictions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """Answers of a model that its recipe trained without some training rows, on just those rows.
+
+    ``rows`` are their places in the locked train split, shape (n,); ``seconds`` the training took.
+    """
+
+    rows: NDArray[np.intp]
+    predictions: Predictions
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shuffled:
+    """What the model answers when one feature is shuffled among rows of the test split.
+
+    ``rows`` are their places in the test split, shape (n,); ``answers`` one entry a repetition.
+    """
+
+    feature: str
+    rows: NDArray[np.intp]
+    answers: tuple[Predictions, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """What an operation measured of the model.
 
@@ -45,7 +69,8 @@ class Case:
     ``trained_on`` holds the rows the owner declares the model learned from (None: not declared);
     ``train`` and ``test`` are the dataset's locked splits. ``target`` names the true answer's
     column in all of them; ``sensitive`` names columns that describe protected groups; ``slices``
-    names further columns to slice by. ``seed`` drives every random choice of a check.
+    names further columns to slice by. ``folds`` is empty where the version has no recipe;
+    ``shuffled`` where features were not shuffled. ``seed`` drives every random choice of a check.
     """
 
     signature: ModelSignature
@@ -57,4 +82,6 @@ class Case:
     timing: Timing | None
     sensitive: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
+    folds: tuple[Fold, ...] = ()
+    shuffled: tuple[Shuffled, ...] = ()
     seed: int = 0

@@ -75,7 +75,11 @@ class DatasetVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
-    """A model version: exact bytes, signature and declared lineage."""
+    """A model version: exact bytes, signature and declared lineage.
+
+    ``recipe`` is the file it is said to have been trained by, with ``seed``; ``origin`` holds what
+    another system said of it (a run's id, its parameters and metrics), as texts by name.
+    """
 
     name: str
     version: int
@@ -86,6 +90,9 @@ class ModelVersion:
     dataset: str
     trained_on: Digest | None
     parity: Mapping[str, float] = field(default_factory=dict)
+    recipe: Digest | None = None
+    seed: int = 0
+    origin: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ref(self) -> str:

@@ -47,6 +47,14 @@ def add(home: Home, name: str, *, train: Path, test: Path, about: Description) -
     return _register(home, name, parts[0], parts[1], about, names=(train.name, test.name))
 
 
+def add_content(home: Home, name: str, *, train: bytes, test: bytes, about: Description) -> DatasetVersion:
+    """Register a dataset whose train and test files are at hand as bytes, as :func:`add` does."""
+    parse_name(name, of="dataset")
+    names = (f"{name}-train", f"{name}-test")
+    parts = [_without(content, each, about) for content, each in zip((train, test), names, strict=True)]
+    return _register(home, name, parts[0], parts[1], about, names=names)
+
+
 def _without(content: bytes, name: str, about: Description) -> bytes:
     return to_csv(_kept(load_table(content, name), about)) if about.dropped else content
 

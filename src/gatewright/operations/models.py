@@ -34,24 +34,45 @@ class Declared:
     """What the owner declares of a model's origin.
 
     ``trained_on`` is a dataset (its locked train split) or a file of rows; ``dataset`` names the
-    dataset to test on where ``trained_on`` is a file or is not declared.
+    dataset to test on where ``trained_on`` is a file or is not declared. ``recipe`` is the content
+    of the file that trains it, run with ``seed``; ``origin`` what another system said of it.
     """
 
     trained_on: str = ""
     dataset: str = ""
     parity: Mapping[str, float] | None = None
+    recipe: bytes | None = None
+    seed: int = 0
+    origin: Mapping[str, str] | None = None
 
 
 def add(home: Home, path: Path, name: str, declared: Declared) -> ModelVersion:
-    """Add a model version; a refused file leaves only the record of its refusal."""
+    """Add a model version from a file; a refused file leaves only the record of its refusal."""
     parse_name(name, of="model")
     dataset, rows = _lineage(home, declared)
-    content = read_file(path, limit=MODEL_BYTES)
+    return _add(home, (read_file(path, limit=MODEL_BYTES), path.name), name, declared, (dataset, rows))
+
+
+def add_content(home: Home, content: bytes, name: str, declared: Declared) -> ModelVersion:
+    """Add a model version whose bytes are at hand, as :func:`add` does."""
+    parse_name(name, of="model")
+    return _add(home, (content, f"{name}.onnx"), name, declared, _lineage(home, declared))
+
+
+def _add(
+    home: Home,
+    file: tuple[bytes, str],
+    name: str,
+    declared: Declared,
+    lineage: tuple[DatasetVersion, Path | DatasetVersion | None],
+) -> ModelVersion:
+    content, file_name = file
+    dataset, rows = lineage
     try:
-        facts = _inspected(content, path.name)
+        facts = _inspected(content, file_name)
         signature = _fitted(facts, dataset)
     except Refused as refused:
-        _record_refusal(home, path.name, refused, Digest.of(content))
+        _record_refusal(home, file_name, refused, Digest.of(content))
         raise
     trained_on = _declared_rows(rows, dataset)
     digests = [home.blobs.put(part) for part in (content, encode_facts(facts), encode_signature(signature))]
@@ -67,6 +88,9 @@ def add(home: Home, path: Path, name: str, declared: Declared) -> ModelVersion:
         if isinstance(trained_on, Digest) or trained_on is None
         else home.blobs.put(trained_on),
         parity=dict(declared.parity or {}),
+        recipe=None if declared.recipe is None else home.blobs.put(declared.recipe),
+        seed=declared.seed,
+        origin=dict(declared.origin or {}),
     )
     draft = Draft(kind="model.added", actor=owner(home).principal, subject=version.ref, body=body_of(version))
     home.archive.append((draft,), home.now())
