@@ -5,8 +5,10 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 JOBS ?= 2
+TORCH ?= 1
 BIN := .venv/bin
 READY := .venv/.ready
+WITH_TORCH := $(if $(filter 0 no,$(TORCH)),,.venv/.torch)
 
 # A Python that somebody named wins over the one .venv was made with; the default one does not.
 ifneq ($(origin PYTHON),file)
@@ -22,13 +24,14 @@ help: ## list these commands
 	@echo "Gatewright: from a trained model to a production endpoint its owner can answer for."
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "A certain Python: make demo PYTHON=python3.13. More test workers: make test JOBS=8."
+	@echo "Without torch, whose tests are then skipped: make test TORCH=0."
 
 setup: $(READY) ## make .venv and install the locked packages into it
 
 demo: $(READY) ## one model's whole life, told in under a minute
 	@$(BIN)/gatewright demo
 
-test: lint ## everything that must hold: lint, types, contracts, tests
+test: lint $(WITH_TORCH) ## everything that must hold: lint, types, contracts, tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 bench: $(READY) ## measure the demo's steps, --help and the latency of one prediction
@@ -64,3 +67,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input \
 		--no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+# Apart from the lock: what pip takes for torch differs by machine (see requirements-torch.txt).
+.venv/.torch: requirements-torch.txt | $(READY)
+	@echo "Installing torch for the tests of networks; make test TORCH=0 goes without."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --requirement requirements-torch.txt
+	@touch $@
