@@ -108,6 +108,12 @@ def test_a_switch_under_load_loses_no_request(rig: Rig) -> None:
     assert len(answers) == len(recorded(rig))
 
 
+def _status(rig: Rig) -> dict[str, Any]:
+    """What the worker's status file says."""
+    found: dict[str, Any] = json.loads((rig.segments / STATUS_FILE).read_text())
+    return found
+
+
 def test_a_tampered_model_is_not_loaded_and_the_old_one_serves_on(rig: Rig) -> None:
     """A flipped byte of a stored model keeps the plan out; the worker says so and keeps what it had."""
     running = serve_first(rig)
@@ -119,13 +125,14 @@ def test_a_tampered_model_is_not_loaded_and_the_old_one_serves_on(rig: Rig) -> N
     rig.publish(rig.plan(2, ref))
     wait_for(lambda: running.worker.plans.refusal is not None)
     wait_for(lambda: any("was not taken" in text for text in rig.said))
-    status = json.loads((rig.segments / STATUS_FILE).read_text())
+    wait_for(lambda: bool(_status(rig)["refusal"]))
+    status = _status(rig)
     answer = running.infer()
     running.stop()
 
     assert ("1", 1, True) == (answer.json()["model_version"], status["plan"], status["serving"])
     assert status["refusal"]["sentence"]
-    assert not json.loads((rig.segments / STATUS_FILE).read_text())["serving"]
+    assert not _status(rig)["serving"]
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
