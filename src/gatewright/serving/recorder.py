@@ -1,8 +1,10 @@
 """Last step of a request: a durable, signed record; only then the answer.
 
-Requests hand in entries and wait. One thread takes all that wait, writes them as one batch (leaves,
-encrypted payloads, one Merkle root, one signature), syncs, and lets the answers go: group commit,
-so the cost of a sync is shared by whoever came meanwhile.
+Requests hand in entries and wait. Whenever the disk is free, all that wait become one batch (leaves,
+encrypted payloads, one Merkle root, one signature), composed on the event loop; one thread writes
+and syncs it, and the answers go: group commit, so the cost of a sync is shared by whoever came
+meanwhile. The thread does little but wait for the disk, where it does not hold the interpreter's
+lock, so that it and the loop do not wait for each other.
 
 After an error of the disk the segment is never written again: what the page cache holds of it is
 not trusted. Its entries are refused (503), the part that was synced before is copied into a
@@ -16,6 +18,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from time import monotonic
@@ -58,6 +61,8 @@ SEGMENT_SECONDS = 2.0
 SEGMENT_BYTES = 256 * 2**20
 RETRY_SECONDS = 0.5
 NAME_BYTES = 8
+COMPOSE_BYTES = 262_144
+"""A batch of more payload is composed by the thread: hashing it would hold up the event loop."""
 
 Report = Callable[[Refusal], None]
 
@@ -125,6 +130,18 @@ class Entry:
     done: asyncio.Future[str]
 
 
+Composed = tuple[bytes, list[bytes], list[str]]
+"""Frames of a batch, its leaf hashes, and the tokens of its receipts."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the thread is to write; ``composed`` is None where it is to compose it, too."""
+
+    entries: list[Entry]
+    composed: Composed | None
+
+
 @dataclass(slots=True)
 class _Segment:
     """The segment being written: how far it is good, and the edge of its Merkle tree."""
@@ -153,7 +170,10 @@ class _Segment:
 
 
 class Recorder:
-    """Writes prediction records. ``submit`` on the event loop; everything else in its own thread.
+    """Writes prediction records. ``submit`` on the event loop; the disk's work in a thread of its own.
+
+    The segment belongs to the thread, but while ``_free`` it stands still and the loop may look at it:
+    whoever ends that, ends it under ``_wake``.
 
     ``home_key`` wraps each segment's data key; ``entropy`` gives random bytes; ``report`` is told
     what a person should know, from either thread.
@@ -185,9 +205,10 @@ class Recorder:
         self._segment: _Segment | None = None
         self._abandoned: list[_Segment] = []
         self._gathered: list[Entry] = []
-        self._waiting: list[Entry] = []
         self._writing: list[Entry] = []
         self._since = 0.0
+        self._free = False
+        self._batch: _Batch | None = None
         self._wake = threading.Condition()
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -215,19 +236,41 @@ class Recorder:
         return done
 
     def _hand_over(self) -> None:
-        """Give the thread what this turn of the event loop gathered: one waking for all of it."""
+        """Give the thread all that was gathered as one batch; when it is not free, it asks later."""
         with self._wake:
-            self._waiting += self._gathered
-            self._gathered = []
+            if not self._gathered or not self._free:
+                return
+            segment = self._segment
+            self._free = segment is None
+        if segment is None:
+            self._refuse_all()
+            return
+        room = max(1, self._records - segment.size)
+        self._writing, self._gathered = self._gathered[:room], self._gathered[room:]
+        self._since = monotonic()
+        batch = _Batch(self._writing, self._compose_here(segment, self._writing))
+        with self._wake:
+            self._batch = batch
             self._wake.notify()
+
+    def _compose_here(self, segment: _Segment, entries: list[Entry]) -> Composed | None:
+        """A small batch, composed; what fails here fails again in the thread, which knows what to do."""
+        if sum(len(entry.inputs) + len(entry.outputs) for entry in entries) > COMPOSE_BYTES:
+            return None
+        try:
+            return self._compose(segment, entries)
+        except Exception:  # noqa: BLE001 - see above
+            return None
 
     def refuse_stuck(self) -> None:
         """Refuse what waits for a disk that does not come back; called every now and then."""
         if self._writing and monotonic() - self._since > RECORD_TIME.value:
             self.healthy = False
-            with self._wake:
-                stuck, self._waiting = [*self._writing, *self._waiting], []
-            self._answer(stuck, None)
+            self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        stuck, self._writing, self._gathered = [*self._writing, *self._gathered], [], []
+        self._settle(stuck, None)
 
     def close(self) -> None:
         """Write what waits, seal, and end the thread."""
@@ -237,6 +280,12 @@ class Recorder:
         self._thread.join(RECORD_TIME.value)
 
     def _answer(self, entries: Sequence[Entry], tokens: Sequence[str] | None) -> None:
+        """Let the answers of a batch go, and begin the next one."""
+        self._writing = []
+        self._settle(entries, tokens)
+        self._hand_over()
+
+    def _settle(self, entries: Sequence[Entry], tokens: Sequence[str] | None) -> None:
         for place, entry in enumerate(entries):
             if entry.done.done():
                 continue
@@ -248,25 +297,48 @@ class Recorder:
     # In the thread.
 
     def _work(self) -> None:
+        self._release(self._hand_over)
         while True:
-            with self._wake:
-                if not self._waiting and not self._closing:
-                    self._wake.wait(self._pause())
-                self._writing, self._waiting = self._waiting, []
-                closing = self._closing
-            if self._writing:
-                self._since = monotonic()
-                self._hand_back(self._writing, self._write_or_refuse(self._writing))
-                self._writing = []
-            elif closing:
+            batch = self._next()
+            if batch is None and self._closing and not self._left():
                 break
+            settled = (self._answer, batch.entries, self._write_or_refuse(batch)) if batch else None
+            if settled and not self._to_tend():
+                self._release(*settled)
+                continue
+            if settled:
+                self._call(*settled)
             self._tend()
+            self._release(self._hand_over)
         self._end()
 
-    def _hand_back(self, entries: list[Entry], tokens: list[str] | None) -> None:
+    def _release(self, then: Callable[..., None], *values: object) -> None:
+        """Let the loop have the segment, and do what comes next."""
+        self._free = True
+        self._call(then, *values)
+
+    def _next(self) -> _Batch | None:
+        """Wait for a batch, or until something else is to be done (None); the segment is the thread's again."""
+        with self._wake:
+            while self._batch is None:
+                over = self._closing and not self._left()
+                if self._free and (over or not self._wake.wait(self._pause())) and self._free:
+                    self._free = False
+                    return None
+                if not self._free:
+                    self._wake.wait_for(lambda: self._batch is not None)
+            batch, self._batch = self._batch, None
+        return batch
+
+    def _left(self) -> bool:
+        """Whether the loop, while there is one, still has something to hand over."""
+        return bool(self._gathered) and self._loop is not None and not self._loop.is_closed()
+
+    def _call(self, what: Callable[..., None], *values: object) -> None:
+        """Have the loop do something soon."""
         assert self._loop is not None  # noqa: S101 - start comes first
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._answer, entries, tokens)
+        with suppress(RuntimeError):  # it was closed meanwhile: nobody waits there any more
+            self._loop.call_soon_threadsafe(what, *values)
 
     def _pause(self) -> float:
         """How long nothing needs to be done when nobody comes."""
@@ -274,6 +346,10 @@ class Recorder:
         if segment is None or self._abandoned:
             return RETRY_SECONDS
         return max(0.0, segment.first_at + self._seconds - monotonic()) if segment.size else self._seconds
+
+    def _to_tend(self) -> bool:
+        segment = self._segment
+        return segment is None or bool(self._abandoned) or (bool(segment.size) and self._is_full(segment))
 
     def _tend(self) -> None:
         """Seal a segment of full age or size, and see to it that there is one to write to."""
@@ -322,25 +398,21 @@ class Recorder:
         handle = self._disk.create(name, head)
         return _Segment(name, quote(name), handle, AESGCM(key), len(head))
 
-    def _write_or_refuse(self, entries: list[Entry]) -> list[str] | None:
+    def _write_or_refuse(self, batch: _Batch) -> list[str] | None:
         """Whatever fails while a batch is made, nobody is left waiting and nobody is answered."""
         try:
-            return self._write(entries)
+            return self._write(batch)
         except Exception as error:  # noqa: BLE001 - a fault here would end the thread, and with it every answer
             if self._segment is not None:
                 self._abandon(self._segment, error)
             return None
 
-    def _write(self, entries: list[Entry]) -> list[str] | None:
+    def _write(self, batch: _Batch) -> list[str] | None:
         """One batch; the receipts' tokens, or None when it is not durable."""
         segment = self._segment
-        if segment is not None and segment.size + len(entries) > self._records and segment.size:
-            self._seal(segment)
-            self._try_open()
-            segment = self._segment
         if segment is None:
             return None
-        frames, hashes, tokens = self._compose(segment, entries)
+        frames, hashes, tokens = batch.composed or self._compose(segment, batch.entries)
         try:
             self._disk.append(segment.handle, frames)
         except OSError as error:
@@ -352,8 +424,7 @@ class Recorder:
         segment.grow(hashes)
         return tokens
 
-    def _compose(self, segment: _Segment, entries: list[Entry]) -> tuple[bytes, list[bytes], list[str]]:
-        """Frames of a batch, its leaf hashes, and the tokens of its receipts."""
+    def _compose(self, segment: _Segment, entries: list[Entry]) -> Composed:
         time = str(self._now())
         random = self._entropy(2 * SALT_BYTES * len(entries))
         frames, hashes, leaves, salts = [], [], [], []

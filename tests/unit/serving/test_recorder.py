@@ -151,7 +151,7 @@ def test_payloads_can_be_opened_by_the_home(rig: Rig, disk: FailingFiles) -> Non
 
 
 def test_a_segment_is_sealed_by_age_and_by_size(rig: Rig, disk: FailingFiles) -> None:
-    """A segment with a record is sealed after its time, and before it grows beyond its size."""
+    """A segment with a record is sealed after its time, and when it is full; a batch is cut there."""
     with desk(rig, disk, seconds=0.05) as found:
         found.ask()
         wait_for(lambda: len(sealed(rig)) == 1)
@@ -159,7 +159,7 @@ def test_a_segment_is_sealed_by_age_and_by_size(rig: Rig, disk: FailingFiles) ->
         for _ in range(4):
             found.ask(2)
 
-    assert [1, 2, 2, 2, 2] == [len(scan(data).leaves) for data in sealed(rig)]
+    assert [1, 3, 3, 2] == [len(scan(data).leaves) for data in sealed(rig)]
     assert [] == list(rig.segments.glob("*.open"))
 
 
