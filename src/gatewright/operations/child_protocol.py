@@ -34,6 +34,7 @@ class Job(StrEnum):
     READ_CSV = "read-csv"
     READ_PARQUET = "read-parquet"
     PREDICT = "predict"
+    TRAIN = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +43,15 @@ class Limits:
 
     ``memory_bytes`` bounds its address space, ``seconds`` its wall-clock and its processor time,
     ``answer_bytes`` what the parent reads from it, ``tasks`` its processes and threads (0: none
-    beside the first).
+    beside the first). A recipe computes on ``threads`` at once and may write ``scratch_bytes``.
     """
 
     memory_bytes: int
     seconds: int
     answer_bytes: int
     tasks: int = 0
+    threads: int = 1
+    scratch_bytes: int = 0
 
     def encode(self) -> str:
         """Text for an argument."""
@@ -56,8 +59,10 @@ class Limits:
             {
                 "answer_bytes": self.answer_bytes,
                 "memory_bytes": self.memory_bytes,
+                "scratch_bytes": self.scratch_bytes,
                 "seconds": self.seconds,
                 "tasks": self.tasks,
+                "threads": self.threads,
             }
         ).decode("ascii")
 

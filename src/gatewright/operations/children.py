@@ -1,5 +1,7 @@
 """The isolated child: it gives up its rights, reads hostile bytes, does one named job, answers.
 
+A parser gives up what ``protect`` names, a recipe, which is code, everything in ``sandbox``.
+
 ``python -I -B -m gatewright.operations.children JOB LIMITS`` is started by ``isolation`` only. The
 order matters: limits and the empty network come first, then the imports that the job needs, then
 the untrusted bytes.
@@ -18,9 +20,11 @@ import os
 import resource
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from gatewright.kernel.errors import GatewrightError
+from gatewright.operations import sandbox
 from gatewright.operations.child_protocol import (
     EXIT_CANNOT_START,
     EXIT_MEMORY,
@@ -39,6 +43,7 @@ JOB_MODULES: Mapping[Job, str] = MappingProxyType(
         Job.READ_CSV: "gatewright.operations.child_csv",
         Job.READ_PARQUET: "gatewright.operations.child_parquet",
         Job.PREDICT: "gatewright.operations.child_prediction",
+        Job.TRAIN: "gatewright.operations.child_recipe",
     }
 )
 
@@ -51,13 +56,23 @@ _PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
 def main(arguments: list[str]) -> int:
     """Do the job that the arguments name; returns the exit status."""
     job, limits = Job(arguments[0]), Limits.decode(arguments[1])
-    gc.disable()  # one job and out: collecting only slows the building of millions of cells
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
-    answers.write(frame(json.dumps(protect(limits)).encode("ascii")))
+    if job is Job.TRAIN:
+        active = sandbox.enter(limits, str(Path.cwd()), arguments[2:])
+    else:
+        gc.disable()  # one job and out: collecting only slows the building of millions of cells
+        active = protect(limits)
+    answers.write(frame(json.dumps(active).encode("ascii")))
     answers.flush()
+    if job is Job.TRAIN and not set(sandbox.REQUIRED) <= set(active):
+        return EXIT_CANNOT_START
     try:
         job_module = importlib.import_module(JOB_MODULES[job])
+    except (ImportError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_CANNOT_START
+    try:
         answer = RESULT + job_module.work(sys.stdin.buffer.read())
     except MemoryError:
         return EXIT_MEMORY

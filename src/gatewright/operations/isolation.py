@@ -12,13 +12,6 @@ eyes; it lacks hands (no file writing where limits hold) and a network to tell.
 from __future__ import annotations
 
 import json
-import os
-import selectors
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -35,10 +28,10 @@ from gatewright.models.feeds import feeds
 from gatewright.models.formats import refuse_unless_onnx
 from gatewright.models.signature import ModelSignature, TensorSpec
 from gatewright.models.tensors import array_of, datatype_of, encode_arrays, read_tensors
+from gatewright.operations.child_process import Ended, converse
 from gatewright.operations.child_protocol import (
     EXIT_CANNOT_START,
     EXIT_MEMORY,
-    LENGTH,
     REFUSAL,
     RESULT,
     Job,
@@ -59,6 +52,7 @@ TABLE_LIMITS = Limits(memory_bytes=6 * _GIB, seconds=120, answer_bytes=2 * _GIB,
 PREDICT_LIMITS = Limits(memory_bytes=4 * _GIB, seconds=300, answer_bytes=2 * _GIB, tasks=64)
 INSPECT_MEMORY_PER_BYTE = 4
 TABLE_MEMORY_PER_BYTE = 16
+TABLE_BYTES_PER_SECOND = 2 * _MIB  # a fifth of what one idle core reads
 PREDICT_MEMORY_PER_BYTE = 6
 
 BATCH_ROWS = 1_024
@@ -67,9 +61,6 @@ WARM_UP = 20
 SAMPLE_SECONDS = 10.0
 PROBABILITY_TOLERANCE = 1e-3
 
-_STDERR_KEPT = 4_096
-_CHUNK = 1 << 20
-_GRACE_SECONDS = 5.0
 _OUT_OF_MEMORY = (b"MemoryError", b"bad_alloc", b"memory allocation of", b"Cannot allocate memory")
 _DATA_JOBS = (Job.READ_CSV, Job.READ_PARQUET)
 _DATA_CODES = {
@@ -130,8 +121,8 @@ def load_table(data: bytes, name: str) -> Table:
     limits = _with_memory(TABLE_LIMITS, TABLE_MEMORY_PER_BYTE * len(data))
     packed = pack([name.encode("utf-8", "replace"), data])
     job = Job.READ_PARQUET if data.startswith(_PARQUET) else Job.READ_CSV
-    if job is Job.READ_CSV:
-        limits = replace(limits, tasks=0)
+    seconds = limits.seconds + len(data) // TABLE_BYTES_PER_SECOND
+    limits = replace(limits, seconds=seconds, tasks=0 if job is Job.READ_CSV else limits.tasks)
     answer = run_isolated(job, packed, limits=limits)
     return _believed(job, lambda: decode_table(answer.data))
 
@@ -173,8 +164,8 @@ def run_isolated(job: Job, arguments: bytes, *, limits: Limits) -> Answer:
     ``<area>.parser-crash``, ``-timeout`` or ``-memory`` where it fails or answers nonsense; and
     :class:`DependencyFailed` where it cannot be started.
     """
-    ended = _converse(job, arguments, limits)
-    ready, answer = _frames(ended.output)
+    ended = converse(job, arguments, limits)
+    ready, answer = frames(ended.output)
     if ended.timed_out:
         raise _failure(job, "timeout", f"It did not end within {limits.seconds} seconds.")
     if ended.status == EXIT_CANNOT_START:
@@ -192,160 +183,10 @@ def run_isolated(job: Job, arguments: bytes, *, limits: Limits) -> Answer:
         raise _believed(job, lambda: decode_refusal(answer[1:]))
     if answer[:1] != RESULT:
         raise _nonsense(job)
-    return Answer(data=answer[1:], protections=_believed(job, lambda: _protections(ready)))
+    return Answer(data=answer[1:], protections=_believed(job, lambda: protections(ready)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
-    status: int
-    output: bytes
-    errors: bytes
-    timed_out: bool
-    flooded: bool
-
-
-def _converse(job: Job, arguments: bytes, limits: Limits) -> _Ended:
-    """Start the child, feed it, read it within the limits, and leave no process behind."""
-    with tempfile.TemporaryDirectory(prefix="gatewright-child-") as folder:
-        try:
-            child = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
-                [
-                    sys.executable,
-                    "-I",
-                    "-B",
-                    *_compiled(),
-                    "-m",
-                    "gatewright.operations.children",
-                    job.value,
-                    limits.encode(),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=folder,
-                env=_environment(folder),
-                start_new_session=True,
-                close_fds=True,
-            )
-        except OSError as error:
-            raise DependencyFailed(
-                "operations.child-start", "The isolated reader cannot be started.", why=str(error)
-            ) from None
-        with child:
-            try:
-                return _attend(child, arguments, limits)
-            finally:
-                _kill(child)
-
-
-def _compiled() -> list[str]:
-    """Where compiled modules are kept, if not beside their sources; the child reads no variable for it."""
-    return [] if sys.pycache_prefix is None else ["-X", f"pycache_prefix={sys.pycache_prefix}"]
-
-
-def _environment(folder: str) -> dict[str, str]:
-    """Nothing of ours; one thread for every library that would start one per core."""
-    single = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
-    return {
-        "HOME": folder,
-        "LANG": "C.UTF-8",
-        "MALLOC_ARENA_MAX": "2",
-        "PATH": "/usr/bin:/bin",
-        "TMPDIR": folder,
-        **dict.fromkeys(single, "1"),
-    }
-
-
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End the child's whole session; it leads its own, so nobody else is met."""
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        child.kill()
-
-
-def _attend(child: subprocess.Popen[bytes], arguments: bytes, limits: Limits) -> _Ended:
-    deadline = time.monotonic() + limits.seconds
-    pump = _Pump(child, arguments, limits.answer_bytes)
-    quiet = pump.run(deadline)
-    timed_out = not quiet and not pump.flooded
-    if quiet:
-        try:
-            child.wait(max(0.0, deadline - time.monotonic()) + _GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            timed_out = True
-    _kill(child)
-    status = child.wait()
-    return _Ended(
-        status=status,
-        output=bytes(pump.output),
-        errors=bytes(pump.errors),
-        timed_out=timed_out or status == -signal.SIGXCPU,
-        flooded=pump.flooded,
-    )
-
-
-class _Pump:
-    """Feeds a child and reads it at once, so that neither side waits for the other for ever."""
-
-    def __init__(self, child: subprocess.Popen[bytes], arguments: bytes, most: int) -> None:
-        if not (child.stdin and child.stdout and child.stderr):
-            raise DependencyFailed("operations.child-start", "The isolated reader has no pipes.")
-        self.output = bytearray()
-        self.errors = bytearray()
-        self.flooded = False
-        self._stdin, self._stdout, self._stderr = child.stdin, child.stdout, child.stderr
-        self._left = memoryview(arguments)
-        self._most = most + 2 * LENGTH + _STDERR_KEPT
-        for stream in (self._stdin, self._stdout, self._stderr):
-            os.set_blocking(stream.fileno(), False)
-
-    def run(self, deadline: float) -> bool:
-        """Pump until the child closes its ends (True), or time or room runs out (False)."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._stdin, selectors.EVENT_WRITE)
-            selector.register(self._stdout, selectors.EVENT_READ)
-            selector.register(self._stderr, selectors.EVENT_READ)
-            while selector.get_map():
-                left = deadline - time.monotonic()
-                if left <= 0 or self.flooded:
-                    return False
-                for key, _ in selector.select(left):
-                    if not self._move(key.fileobj):
-                        selector.unregister(key.fileobj)
-        return True
-
-    def _move(self, stream: object) -> bool:
-        """Move some bytes; whether more may follow."""
-        if stream is self._stdin:
-            return self._feed()
-        reads_output = stream is self._stdout
-        source = self._stdout if reads_output else self._stderr
-        part = os.read(source.fileno(), _CHUNK)
-        if reads_output:
-            self.output += part
-            self.flooded = len(self.output) > self._most
-        else:
-            self.errors = (self.errors + part)[-_STDERR_KEPT:]
-        return bool(part)
-
-    def _feed(self) -> bool:
-        try:
-            written = os.write(self._stdin.fileno(), self._left[:_CHUNK])
-        except BlockingIOError:
-            return True
-        except BrokenPipeError:  # the child has ended or refuses to read on; its answer says why
-            written = len(self._left)
-        self._left = self._left[written:]
-        if not self._left:
-            try:
-                self._stdin.close()
-            except BrokenPipeError:
-                return False
-        return bool(self._left)
-
-
-def _frames(output: bytes) -> tuple[bytes | None, bytes | None]:
+def frames(output: bytes) -> tuple[bytes | None, bytes | None]:
     """The two frames of an answer; None for what is not there or not alone."""
     try:
         parts = unpack(output)
@@ -354,7 +195,8 @@ def _frames(output: bytes) -> tuple[bytes | None, bytes | None]:
     return (parts[0], parts[1]) if len(parts) == 2 else (None, None)
 
 
-def _protections(ready: bytes) -> tuple[str, ...]:
+def protections(ready: bytes) -> tuple[str, ...]:
+    """What a child's first frame says of what protects from it."""
     return tuple(str(item) for item in json.loads(ready))
 
 
@@ -372,8 +214,13 @@ def _failure(job: Job, reason: str, why: str) -> Refused:
     )
 
 
-def _crash(job: Job, ended: _Ended, limits: Limits) -> Refused:
-    if ended.status == EXIT_MEMORY or any(mark in ended.errors for mark in _OUT_OF_MEMORY):
+def out_of_memory(ended: Ended) -> bool:
+    """Whether a child ended because it wanted more memory than it may have."""
+    return ended.status == EXIT_MEMORY or any(mark in ended.errors for mark in _OUT_OF_MEMORY)
+
+
+def _crash(job: Job, ended: Ended, limits: Limits) -> Refused:
+    if out_of_memory(ended):
         return _failure(
             job, "memory", f"Its reader wanted more than {limits.memory_bytes // _MIB:,} MiB of memory."
         )

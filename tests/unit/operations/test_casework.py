@@ -41,3 +41,25 @@ def test_the_digests_of_a_case_are_those_of_its_files(live: Home) -> None:
     assert {"train": data.train, "test": data.test, "trained-on": data.train} == dict(
         casework.data_digests(version, data)
     )
+
+
+def test_a_case_holds_the_answers_to_shuffled_features(live: Home) -> None:
+    """Each feature is shuffled among the test rows; one without weight changes no answer."""
+    case = casework.gather(live, model(live, "loans@1"), dataset(live, "loans@1"), seed=3)
+    assert case.predictions is not None
+    assert case.predictions.scores is not None
+    found = {each.feature: each for each in case.shuffled}
+    assert {"income", "debts", "age"} == set(found)
+    assert {3} == {len(each.answers) for each in case.shuffled}
+    for name, moves in (("income", True), ("debts", True), ("age", False)):
+        rows, scores = found[name].rows, found[name].answers[0].scores
+        assert scores is not None
+        assert moves == (not np.allclose(scores, case.predictions.scores[rows]))
+
+
+def test_a_model_that_cannot_answer_shuffled_rows_is_no_failure_of_the_rest(live: Home) -> None:
+    """Where the shuffled rows are refused, the answers are empty and the case stands."""
+    case = casework.asked(live, model(live, "loans@1"), dataset(live, "loans@1"), seed=3)
+    found = casework.shuffled(b"no model", case)
+    assert ["income", "debts", "age"] == [each.feature for each in found]
+    assert {()} == {each.answers for each in found}

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from gatewright.kernel.errors import BadInput, DependencyFailed, Refused
 from gatewright.models.fitting import fit_signature
 from gatewright.models.signature import ModelSignature, Task
-from gatewright.operations import isolation
+from gatewright.operations import child_process, isolation
 from gatewright.operations.child_protocol import (
     Job,
     Limits,
@@ -253,8 +253,8 @@ def test_every_bad_end_of_a_child_is_a_refusal(
     stub = tmp_path / "python"
     stub.write_text(f"#!{sys.executable} -S\n{code_text}\n")
     stub.chmod(0o700)
-    monkeypatch.setattr(isolation.sys, "executable", str(stub))
-    monkeypatch.setattr(isolation, "_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(sys, "executable", str(stub))
+    monkeypatch.setattr(child_process, "_GRACE_SECONDS", 0.2)
     limits = Limits(memory_bytes=10**9, seconds=1, answer_bytes=1_000)
     with pytest.raises(Refused) as caught:
         run_isolated(Job.INSPECT_ONNX, b"x" * 5_000_000, limits=limits)
@@ -264,7 +264,7 @@ def test_every_bad_end_of_a_child_is_a_refusal(
 
 def test_an_interpreter_that_is_not_there_is_a_failed_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own trouble is not blamed on the file."""
-    monkeypatch.setattr(isolation.sys, "executable", "/no/such/python")
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(DependencyFailed):
         load_table(b"a\n1\n", "t.csv")
 
@@ -273,7 +273,7 @@ def test_the_child_sees_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None
     """No variable of the parent reaches the child."""
     monkeypatch.setenv("GATEWRIGHT_SECRET", "s3cret")
 
-    assert "GATEWRIGHT_SECRET" not in isolation._environment("/x")
+    assert "GATEWRIGHT_SECRET" not in child_process._environment("/x", Job.TRAIN, 1)
 
 
 def test_every_job_has_a_module() -> None:
