@@ -1,0 +1,1 @@
+"""Documents as values, built from evidence: bytes out, nothing written."""
