@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,10 +16,19 @@ from pathlib import Path
 from gatewright.adapters.key_files import KeyFolder
 from gatewright.adapters.local_blobs import LocalBlobs
 from gatewright.assembly.settings import Settings, find_root, passphrase, read_trust
+from gatewright.assembly.verifying import trusted
+from gatewright.kernel.errors import Misuse, Tampered
 from gatewright.kernel.instants import Instant
-from gatewright.serving.worker import WorkerSettings, run_worker
+from gatewright.operations.files import file_failures, read_file
+from gatewright.ports import Signer
+from gatewright.releases.worker_keys import verify_worker_key
+from gatewright.serving.worker import Reach, WorkerSettings, run_worker
 
 COLLECTOR_STOP_S = 15.0
+WORKER_FILE = "worker-ed25519.pem"
+DATA_FILE = "data.key"
+KEY_FILE_BYTES = 65_536
+CERTIFICATE_BYTES = 65_536
 
 
 def serve_home(start: Path, *, host: str, port: int, allowed_hosts: tuple[str, ...]) -> int:
@@ -43,6 +54,86 @@ def serve_home(start: Path, *, host: str, port: int, allowed_hosts: tuple[str, .
             ready=lambda _url: beside.enter_context(_collector(settings.root)),
         )
     return 0
+
+
+def serve_folder(
+    folder: Path,
+    *,
+    keys: Path,
+    segments: Path,
+    fingerprint: str,
+    host: str,
+    port: int,
+    allowed_hosts: tuple[str, ...],
+) -> int:
+    """Serve a folder that ``release mount`` wrote, without the home, until told to stop.
+
+    ``keys`` holds the worker's key and the payload key; ``segments`` takes the records; ``fingerprint``
+    is that of the home's public keys: those in the folder are believed only if they have it. Raises
+    Misuse without one, Tampered for other keys, Refused where the plan is not taken.
+    """
+    if not fingerprint:
+        raise Misuse(
+            "assembly.fingerprint-needed",
+            "A mounted folder is served only against a fingerprint.",
+            why="The public keys lie in the folder itself: whoever can write it could have put others there.",
+            next="Give --fingerprint, as 'gatewright release mount' and 'gatewright status' show it.",
+        )
+    trust = trusted(folder, fingerprint=fingerprint).root
+    signer, data_key = _keys(keys)
+    certified = verify_worker_key(read_file(folder / "worker.dsse.json", limit=CERTIFICATE_BYTES), trust)
+    if certified.public.id != signer.public.id:
+        raise Tampered(
+            "assembly.worker-not-certified",
+            "The worker's key is not the one that the folder's certificate names.",
+            why="Receipts signed with it would prove nothing.",
+            next="Mount the folders 'serving' and 'secret' of one and the same 'release mount'.",
+            place=str(keys),
+        )
+    run_worker(
+        WorkerSettings(
+            plan=folder / "plan.dsse",
+            segments=segments,
+            host=host,
+            port=port,
+            hosts=frozenset(allowed_hosts),
+            reach=Reach.PLAIN,
+            whole=True,
+        ),
+        blobs=LocalBlobs(folder / "blobs", data_key),
+        signer=signer,
+        data_key=data_key,
+        trust=trust,
+        clock=lambda: Instant(time.time_ns()),
+    )
+    return 0
+
+
+def _keys(folder: Path) -> tuple[Signer, bytes]:
+    """The worker's key and the payload key of a mounted secret.
+
+    Orchestrators mount secrets as links to files of another owner, which a key folder refuses; so
+    the two are copied into a private folder for as long as they are read.
+    """
+    with tempfile.TemporaryDirectory(prefix="gatewright-") as made:
+        private = Path(made)
+        for name in (WORKER_FILE, DATA_FILE):
+            place = folder / name
+            content = read_file(place, limit=KEY_FILE_BYTES)
+            with file_failures("look at the key", place):
+                if place.stat().st_mode & stat.S_IRWXO:
+                    raise Misuse(
+                        "keys.readable-by-others",
+                        f"The key file {name} is open to every user.",
+                        why="A key that others can read or replace proves nothing.",
+                        next="Mount the secret with mode 0400 or 0440.",
+                        place=str(place),
+                    )
+                handle = os.open(private / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as copy:
+                copy.write(content)
+        worker = KeyFolder(folder=private, passphrase=passphrase(os.environ)).worker
+        return worker, KeyFolder(folder=private).data_key()
 
 
 @contextmanager

@@ -142,6 +142,42 @@ def export(
     )
 
 
+@app.command()
+def mount(
+    to: Annotated[Path, typer.Option(help="New folder to write to.")],
+    json: options.Json = False,
+) -> None:
+    """Write what a worker elsewhere needs to serve everything that is live: a folder and its keys.
+
+    FOLDER/serving holds the signed plan and what it names, encrypted. FOLDER/secret holds the worker's
+    key and the key of those contents: hand it over as a secret. It is a copy: what is deployed or
+    rolled back later needs a new one.
+
+    Example: gatewright release mount --to loans-serving
+    """
+    from gatewright.assembly.mounting import mount_home
+    from gatewright.cli import show
+
+    made = mount_home(Path.cwd(), to)
+    if json:
+        show.as_json(
+            {
+                "folder": str(made.folder),
+                "plan": made.plan,
+                "endpoints": list(made.endpoints),
+                "worker": made.worker,
+                "fingerprint": made.fingerprint,
+            }
+        )
+        return
+    show.done(f"Plan {made.plan} ({', '.join(made.endpoints)}) is written to {made.folder}.")
+    show.line(f"  {made.folder}/secret holds private keys: hand it over as a secret, then delete it here.")
+    show.hint(
+        f"Serve it: gatewright serve --folder {made.folder}/serving --keys {made.folder}/secret "
+        f"--segments records --fingerprint {made.fingerprint[:16]}"
+    )
+
+
 def plain(home: Home, made: Release) -> dict[str, Any]:
     """The JSON form of a release with what stands beside it."""
     from gatewright.operations import released

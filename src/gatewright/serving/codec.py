@@ -205,7 +205,7 @@ def _not_held(name: str, kind: str) -> Turned:
 def _all_within(values: list[Any], largest: float) -> bool:
     """Whether every value is a number that the type holds; a null is none."""
     try:
-        return -largest <= min(values) and max(values) <= largest
+        return bool(-largest <= min(values) and max(values) <= largest)
     except (TypeError, ValueError):
         return False
 

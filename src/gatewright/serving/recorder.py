@@ -22,7 +22,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from time import monotonic
-from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -56,6 +55,7 @@ from gatewright.ledger.segments import (
 from gatewright.ledger.tree import Frontier, leaf_hash, node_hash
 from gatewright.ports import Signer
 from gatewright.serving.limits import RECORD_TIME
+from gatewright.serving.segment_disk import SegmentDisk
 
 SEGMENT_SECONDS = 2.0
 SEGMENT_BYTES = 256 * 2**20
@@ -65,50 +65,6 @@ COMPOSE_BYTES = 262_144
 """A batch of more payload is composed by the thread: hashing it would hold up the event loop."""
 
 Report = Callable[[Refusal], None]
-
-
-class SegmentDisk(Protocol):
-    """The file operations that the recorder needs; each raises OSError. See ``segment_files``."""
-
-    def create(self, name: str, head: bytes) -> int:
-        """Begin an open segment, durably."""
-        ...
-
-    def append(self, handle: int, data: bytes) -> None:
-        """Append, durably."""
-        ...
-
-    def close(self, handle: int) -> None:
-        """Let go of a handle."""
-        ...
-
-    def seal(self, name: str) -> None:
-        """Give a whole segment its last name."""
-        ...
-
-    def rewrite(self, name: str, data: bytes) -> None:
-        """Replace an open segment by a sealed one with these bytes."""
-        ...
-
-    def read(self, name: str) -> bytes:
-        """The bytes of an open segment."""
-        ...
-
-    def discard(self, name: str) -> None:
-        """Remove an open segment."""
-        ...
-
-    def set_aside(self, name: str) -> None:
-        """Keep an unreadable open segment under another name."""
-        ...
-
-    def keep_tail(self, name: str, tail: bytes) -> None:
-        """Keep bytes that are cut off."""
-        ...
-
-    def leftovers(self) -> list[str]:
-        """Names of open segments."""
-        ...
 
 
 class NotRecorded(Exception):

@@ -17,12 +17,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import uvicorn
 import uvloop
 
-from gatewright.kernel.errors import DependencyFailed, Misuse, Refusal
+from gatewright.kernel.errors import DependencyFailed, Misuse, Refusal, Refused
 from gatewright.kernel.instants import Instant
 from gatewright.ports import Blobs, Signer
 from gatewright.releases.trust import TrustRoot
@@ -31,21 +32,34 @@ from gatewright.serving.app import App
 from gatewright.serving.limits import DRAIN_TIME, IDLE_TIME
 from gatewright.serving.plans import Plans
 from gatewright.serving.protocol import BoundedHttp
-from gatewright.serving.recorder import SEGMENT_SECONDS, Recorder, SegmentDisk
+from gatewright.serving.recorder import SEGMENT_SECONDS, Recorder
+from gatewright.serving.segment_disk import SegmentDisk
 from gatewright.serving.segment_files import SegmentFiles, WorkerLock
 
 STATUS_FILE = "serve.json"
 BACKLOG = 1_024
 WATCH_SECONDS = 0.5
+PLAIN_TEXT = (
+    "Traffic is NOT encrypted: whoever sees it can read and change it, and take the API keys. "
+    "Let nothing reach this port but a mesh or an ingress that ends TLS."
+)
 SWITCH_SECONDS = 0.0005
 """How long the recorder's thread may wait for the interpreter while requests are decoded."""
+
+
+class Reach(Enum):
+    """From where a worker may be asked: this machine alone, or any network, in plain text."""
+
+    LOOPBACK = "this machine alone"
+    PLAIN = "any network, not encrypted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """Where a worker finds its plan, keeps its segments, and listens. Port 0 takes a free one.
 
-    ``hosts`` are names, beyond those of the loopback, that clients may ask for.
+    ``hosts`` are names, beyond those of the loopback, that clients may ask for. ``whole``: a worker
+    whose first plan cannot be taken ends, instead of waiting for the next.
     """
 
     plan: Path
@@ -54,6 +68,8 @@ class WorkerSettings:
     port: int = 8080
     hosts: frozenset[str] = frozenset()
     segment_seconds: float = SEGMENT_SECONDS
+    reach: Reach = Reach.LOOPBACK
+    whole: bool = False
 
 
 def _say(text: str) -> None:
@@ -79,9 +95,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket on the loopback. Raises Misuse for other addresses, DependencyFailed when taken."""
-    if not is_loopback(host):
+def bind(host: str, port: int, reach: Reach = Reach.LOOPBACK) -> socket.socket:
+    """A listening socket. Raises Misuse for an address beyond the reach, DependencyFailed when taken."""
+    if reach is Reach.LOOPBACK and not is_loopback(host):
         raise Misuse(
             "serving.not-loopback",
             f"{host!r} is not an address of this machine alone.",
@@ -145,7 +161,7 @@ class Worker:
         """Serve until SIGTERM, SIGINT or :meth:`stop`; then finish what is in work, and seal."""
         lock = WorkerLock(self._settings.segments)
         try:
-            listening = bind(self._settings.host, self._settings.port)
+            listening = bind(self._settings.host, self._settings.port, self._settings.reach)
             with contextlib.closing(listening), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._main(listening))
         finally:
@@ -164,7 +180,7 @@ class Worker:
         sys.setswitchinterval(SWITCH_SECONDS)
         self._take_signals(loop)
         self.recorder.start(loop)
-        self.plans.load()
+        self._load()
         app = App(
             plans=self.plans,
             recorder=self.recorder,
@@ -186,6 +202,14 @@ class Worker:
             await loop.run_in_executor(None, self.recorder.close)
             self._write_status(serving=False)
 
+    def _load(self) -> None:
+        """Take the first plan; raises Refused where a whole worker is left without one."""
+        self.plans.load()
+        if self._settings.whole and not self.plans.table.number:
+            why = "There is no plan." if self.plans.refusal is None else self.plans.refusal.sentence()
+            self.recorder.close()
+            raise Refused("serving.no-plan", "Nothing is served: the traffic plan was not taken.", why=why)
+
     def _take_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         if threading.current_thread() is threading.main_thread():
             for each in (signal.SIGTERM, signal.SIGINT):
@@ -195,6 +219,8 @@ class Worker:
         """Say where the worker answers, once it does."""
         self._write_status(serving=True)
         self._say(f"Serving plan {self.plans.table.number} on {self._url} (stop with Ctrl-C).")
+        if not is_loopback(self._settings.host):
+            self._say(PLAIN_TEXT)
         if self._ready is not None:
             self._ready(self._url)
 

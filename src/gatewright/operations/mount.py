@@ -1,0 +1,119 @@
+"""Writing what a worker elsewhere needs, and nothing else: a serving folder and its two keys.
+
+``DIR/serving/`` may be read by everybody who may read the model::
+
+    plan.dsse           the signed traffic plan in force
+    trust.json          the public keys that everything in the folder is held against
+    worker.dsse.json    the certificate of the worker's key
+    mount.json          which plan this is, and where the home keeps the payload key
+    blobs/              what the plan names, encrypted with the payload key
+
+``DIR/secret/`` holds the worker's private key and the payload key. The home's own data key does not
+leave it: contents are encrypted again with a payload key made for this folder, of which the home
+keeps a copy among its contents.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatewright.deployments.plan import TrafficPlan, read_plan
+from gatewright.kernel import canonical
+from gatewright.kernel.digests import Digest
+from gatewright.kernel.errors import Misuse
+from gatewright.operations.home import Home
+from gatewright.operations.released import drafted, require_new
+from gatewright.ports import Blobs
+
+MOUNT_FORMAT = 1
+SERVING = "serving"
+SECRET = "secret"  # noqa: S105 - the name of a folder
+PLAN_FILE = "plan.dsse"
+TRUST_FILE = "trust.json"
+CERTIFICATE_FILE = "worker.dsse.json"
+MOUNT_FILE = "mount.json"
+BLOBS_FOLDER = "blobs"
+KEY_BYTES = 32
+READABLE_FILE = 0o644
+READABLE_FOLDER = 0o755
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mounted:
+    """What was written: the plan's number, its endpoints, the fingerprint a worker must be told."""
+
+    folder: Path
+    plan: int
+    endpoints: tuple[str, ...]
+    worker: str
+    fingerprint: str
+
+
+def mount(
+    home: Home,
+    folder: Path,
+    *,
+    store: Callable[[Path, bytes], Blobs],
+    keep_keys: Callable[[Path, bytes], None],
+) -> Mounted:
+    """Write the folder of the plan in force; raises Misuse before the first deployment.
+
+    ``store`` makes a store of contents in a folder under a key; ``keep_keys`` writes the worker's
+    private key and the payload key into a folder.
+    """
+    require_new(folder)
+    pointer = home.archive.get("plan", "now")
+    if pointer is None:
+        raise Misuse(
+            "operations.nothing-live", "Nothing is live in this home.", next="Deploy a release first."
+        )
+    envelope = home.blobs.get(Digest(str(pointer["plan"])))
+    plan = read_plan(envelope, home.trust)
+    worker = home.keys.worker.public.id
+    key = home.new_bytes(KEY_BYTES)
+    told: canonical.JsonObject = {
+        "format": MOUNT_FORMAT,
+        "origin": home.origin,
+        "payload_key": home.blobs.put(key).hex,
+        "plan": plan.number,
+        "worker": worker,
+    }
+    with drafted(folder) as draft:
+        serving = draft / SERVING
+        serving.mkdir()
+        blobs = store(serving / BLOBS_FOLDER, key)
+        for digest in _needed(plan):
+            blobs.put(home.blobs.get(digest))
+        home.write(serving / PLAN_FILE, envelope)
+        home.write(serving / TRUST_FILE, home.trust.encode())
+        certificate = (home.folder / "workers" / f"{worker}.dsse.json").read_bytes()
+        home.write(serving / CERTIFICATE_FILE, certificate)
+        home.write(serving / MOUNT_FILE, canonical.encode(told))
+        _open_to_readers(serving)
+        keep_keys(draft / SECRET, key)
+    return Mounted(
+        folder=folder,
+        plan=plan.number,
+        endpoints=tuple(str(one.endpoint) for one in plan.endpoints),
+        worker=worker,
+        fingerprint=home.trust.fingerprint().hex,
+    )
+
+
+def _needed(plan: TrafficPlan) -> Iterator[Digest]:
+    """Every content that a worker reads to prove and run the plan."""
+    for endpoint in plan.endpoints:
+        for release in (endpoint.champion, endpoint.previous):
+            if release is not None:
+                yield from (*release.resources.values(), release.bundle, *release.statements)
+
+
+def _open_to_readers(folder: Path) -> None:
+    """Let another user read the folder, as a container runs as another one: its contents are encrypted."""
+    for place, _, names in os.walk(folder):
+        Path(place).chmod(READABLE_FOLDER)
+        for name in names:
+            (Path(place) / name).chmod(READABLE_FILE)
