@@ -69,7 +69,8 @@ class Case:
     ``trained_on`` holds the rows the owner declares the model learned from (None: not declared);
     ``train`` and ``test`` are the dataset's locked splits. ``target`` names the true answer's
     column in all of them; ``sensitive`` names columns that describe protected groups; ``slices``
-    names further columns to slice by. ``folds`` is empty where the version has no recipe;
+    names further columns to slice by. ``folds`` is empty where the version has no recipe, and where it
+    could not be trained on one of them (``no_folds`` then says why);
     ``shuffled`` where features were not shuffled. ``seed`` drives every random choice of a check.
     """
 
@@ -83,5 +84,6 @@ class Case:
     sensitive: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
     folds: tuple[Fold, ...] = ()
+    no_folds: str = ""
     shuffled: tuple[Shuffled, ...] = ()
     seed: int = 0

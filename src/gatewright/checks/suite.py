@@ -12,11 +12,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gatewright.checks.case import Case
-from gatewright.checks.data import leakage, schema
+from gatewright.checks.data import balance, duplicates, labels, leakage, schema
 from gatewright.checks.efficiency import latency
+from gatewright.checks.fairness import groups
 from gatewright.checks.finding import Finding, Outcome
 from gatewright.checks.parameters import as_json, defaults, parse, unknown_name
-from gatewright.checks.performance import metrics, slices
+from gatewright.checks.performance import (
+    baseline,
+    calibration,
+    cross_validation,
+    importance,
+    metrics,
+    slices,
+    weak_slices,
+)
 from gatewright.kernel.canonical import Json, decode, encode
 from gatewright.kernel.errors import GatewrightError
 from gatewright.models.signature import Task
@@ -56,12 +65,48 @@ CHECKS: tuple[Check, ...] = (
         parameters_type=schema.Parameters, metrics=schema.METRICS,
     ),
     Check(
+        name=duplicates.NAME, title=duplicates.TITLE, run=duplicates.run,
+        parameters_type=duplicates.Parameters, metrics=duplicates.METRICS,
+    ),
+    Check(
+        name=balance.NAME, title=balance.TITLE, run=balance.run,
+        parameters_type=balance.Parameters, metrics=balance.METRICS,
+    ),
+    Check(
+        name=labels.NAME, title=labels.TITLE, run=labels.run,
+        parameters_type=labels.Parameters, metrics=labels.METRICS,
+    ),
+    Check(
         name=metrics.NAME, title=metrics.TITLE, run=metrics.run,
         parameters_type=metrics.Parameters, metrics=metrics.METRICS,
     ),
     Check(
+        name=calibration.NAME, title=calibration.TITLE, run=calibration.run,
+        parameters_type=calibration.Parameters, metrics=calibration.METRICS,
+    ),
+    Check(
+        name=cross_validation.NAME, title=cross_validation.TITLE, run=cross_validation.run,
+        parameters_type=cross_validation.Parameters, metrics=cross_validation.METRICS,
+    ),
+    Check(
         name=slices.NAME, title=slices.TITLE, run=slices.run,
         parameters_type=slices.Parameters, metrics=slices.METRICS,
+    ),
+    Check(
+        name=groups.NAME, title=groups.TITLE, run=groups.run,
+        parameters_type=groups.Parameters, metrics=groups.METRICS,
+    ),
+    Check(
+        name=baseline.NAME, title=baseline.TITLE, run=baseline.run,
+        parameters_type=baseline.Parameters, metrics=baseline.METRICS,
+    ),
+    Check(
+        name=weak_slices.NAME, title=weak_slices.TITLE, run=weak_slices.run,
+        parameters_type=weak_slices.Parameters, metrics=weak_slices.METRICS,
+    ),
+    Check(
+        name=importance.NAME, title=importance.TITLE, run=importance.run,
+        parameters_type=importance.Parameters, metrics=importance.METRICS,
     ),
     Check(
         name=latency.NAME, title=latency.TITLE, run=latency.run,

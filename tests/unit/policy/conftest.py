@@ -29,7 +29,7 @@ class Known:
 
 @pytest.fixture(scope="session")
 def known() -> KnownChecks:
-    """Five checks."""
+    """The checks that the default policy names."""
     return {
         "data.leakage": Known(
             metrics={"leaked-rows": tuple(Task), "near-leaked-rows": tuple(Task)},
@@ -44,6 +44,9 @@ def known() -> KnownChecks:
             }
         ),
         "performance.slices": Known(metrics={"accuracy": CLASSIFICATION, "mae": (Task.REGRESSION,)}),
+        "performance.baseline": Known(),
+        "performance.cross-validation": Known(),
+        "fairness.groups": Known(),
         "efficiency.latency": Known(metrics={"p95": tuple(Task)}),
     }
 

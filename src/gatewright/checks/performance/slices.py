@@ -5,8 +5,8 @@ answers there, and is the group clearly worse off than all test rows together?
 
 **Method.** Classification: accuracy, and for two classes the true- and false-positive rate, with
 Wilson's intervals. Regression: the mean absolute error, its mean as a scaled chi-square. Text
-columns are cut by value, numeric ones with at most ``MOST_VALUES`` values in training as well;
-other numeric columns into ``bins`` equal-mass parts with edges from the *training* rows. Rows
+columns are cut by value, numeric ones with at most ``cuts.MOST_VALUES`` values in training as
+well; other numeric columns into ``bins`` equal-mass parts with edges from the *training* rows. Rows
 without a value are a group of their own. The check fails when a group's whole interval is beyond
 the overall value by more than ``largest_gap`` (for the mean absolute error: by more than that
 share of it). The intervals that decide hold together at 95 % (Bonferroni over all groups and
@@ -19,17 +19,16 @@ to be as well off as the others; it is only not shown to be worse off.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.checks.answers import ClassAnswers, NoAnswers, ValueAnswers, answers_of, spelling
+from gatewright.checks.answers import ClassAnswers, NoAnswers, ValueAnswers, answers_of
 from gatewright.checks.case import Case
+from gatewright.checks.cuts import Group, cut, labels_of
 from gatewright.checks.finding import Finding, Metric, Outcome
 from gatewright.checks.intervals import CONFIDENCE, Interval, positive_mean, wilson
-from gatewright.datasets.table import Column, Kind, Table
 from gatewright.kernel.canonical import Json
 from gatewright.kernel.errors import Misuse
 from gatewright.models.signature import Task
@@ -42,13 +41,9 @@ METRICS = {
     "false-positive-rate": (Task.BINARY,),
     "mae": (Task.REGRESSION,),
 }
-MOST_VALUES = 10
-"""A numeric column with at most this many values in training is cut by value."""
 MOST_REPORTED = 60
 """Groups with metrics in the report; the worst are kept, and all are judged."""
 MOST_SMALL_NAMED = 40
-NAME_LENGTH = 80
-MISSING = "(missing)"
 
 Flags = NDArray[np.bool_]
 
@@ -71,14 +66,6 @@ class Parameters:
                 "checks.parameter",
                 f"{NAME} takes largest_gap from 0, smallest_slice from 10, bins from 2 to 20.",
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Slice:
-    """A group: its name ``column=value`` and the places of its rows among the answers."""
-
-    name: str
-    rows: NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,48 +128,8 @@ def _measures(found: ClassAnswers | ValueAnswers, positive: int | None) -> tuple
     return tuple(measures)
 
 
-def _edges(train: Column, bins: int) -> list[float]:
-    values = train.values[~train.missing].astype(np.float64)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return []
-    return [float(edge) for edge in np.unique(np.quantile(values, np.arange(1, bins) / bins))]
-
-
-def _labels(column: Column, train: Table, bins: int) -> tuple[list[str], list[float]]:
-    """The group of each row, and the edges where a numeric column was cut."""
-    gone = column.missing.tolist()
-    if column.kind is Kind.TEXT:
-        texts = column.values.tolist()
-        return [MISSING if g else t[:NAME_LENGTH] for t, g in zip(texts, gone, strict=True)], []
-    values = column.values.astype(np.float64)
-    model = train.column(column.name) if column.name in train else column
-    if model.kind is Kind.TEXT:
-        model = column
-    distinct = np.unique(model.values[~model.missing].astype(np.float64))
-    if len(distinct) <= MOST_VALUES:
-        names = {v: spelling(v) if np.isfinite(v) else str(v) for v in np.unique(values[~column.missing])}
-        return [MISSING if g else names[v] for v, g in zip(values.tolist(), gone, strict=True)], []
-    edges = _edges(model, bins)
-    names_of = [
-        f"{'' if low is None else f'{low:.6g} <= '}x{'' if high is None else f' < {high:.6g}'}"
-        for low, high in zip([None, *edges], [*edges, None], strict=True)
-    ]
-    place = np.searchsorted(edges, values, side="right")
-    return [MISSING if g else names_of[p] for p, g in zip(place.tolist(), gone, strict=True)], edges
-
-
-def _cut(column: Column, labels: list[str], rows: NDArray[np.intp]) -> Iterator[_Slice]:
-    values, place = np.unique(np.array(labels, dtype=np.str_)[rows], return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    for value, members in zip(
-        values.tolist(), np.split(order, np.cumsum(np.bincount(place))[:-1]), strict=True
-    ):
-        yield _Slice(name=f"{column.name}={value}", rows=members)
-
-
 def _judge(
-    slices: list[_Slice], measures: tuple[_Measure, ...], smallest: int
+    slices: list[Group], measures: tuple[_Measure, ...], smallest: int
 ) -> tuple[list[_Judged], list[tuple[str, str, int]]]:
     """Every group under every measure that it has enough rows for, and those it has not."""
     judged: list[_Judged] = []
@@ -310,11 +257,11 @@ def run(case: Case, parameters: Parameters) -> Finding:
             f"The positive class {wanted!r} is not a class of the model.",
             f"Name one of: {', '.join(case.signature.classes[:20])}.",
         )
-    slices: list[_Slice] = []
+    slices: list[Group] = []
     edges: dict[str, Json] = {}
     for name in names:
-        labels, cuts = _labels(case.test.column(name), case.train, parameters.bins)
-        slices += _cut(case.test.column(name), labels, found.rows)
+        labels, cuts = labels_of(case.test.column(name), case.train, parameters.bins)
+        slices += cut(name, labels, found.rows)
         if cuts:
             edges[name] = cuts
     judged, small = _judge(slices, _measures(found, _positive(case, wanted)), parameters.smallest_slice)

@@ -1,0 +1,1 @@
+"""Questions about how a model treats groups of people."""
