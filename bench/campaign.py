@@ -29,10 +29,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+import large  # noqa: E402 - the path comes first
+
 from anomaly.fault_injection import FaultLab, memory_folder, unavailable  # noqa: E402 - the path comes first
 from anomaly.home_verbs import COMMAND, FAULTS, VERBS, Homes, Prepared, judge, sample  # noqa: E402 - the same
 from anomaly.segment_tails import Damage, before_seal, make_segment, open_tails, sealed_tails  # noqa: E402 - the same
 from anomaly.serving_home import CALLERS, kill_loop, make_serving_home  # noqa: E402 - the same
+from gatewright.checks.intervals import most_by_chance  # noqa: E402 - the same
+from gatewright.models.signature import Task  # noqa: E402 - the same
+from gatewright.testing.alike import false_alarms  # noqa: E402 - the same
 
 PAGE = ROOT / "docs" / "campaign.md"
 BEGIN = "<!-- campaign table: written by bench/campaign.py -->"
@@ -49,6 +54,7 @@ campaign that found something broken says so here until it is run again.
 SEED = 20260303
 KILLS = 1_000
 RECOVERY_S = 2.0
+ALARM_DRAWS = 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,11 +159,41 @@ def coverage(count: int | None) -> Iterator[Row]:
     )
 
 
+def alarms(count: int | None) -> Iterator[Row]:
+    """How often the search for weak slices names one where all rows are alike."""
+    draws = count or ALARM_DRAWS
+    for task in (Task.BINARY, Task.REGRESSION):
+        for rows in (200, 1_000):
+            found = false_alarms(draws, task, rows)
+            yield Row(
+                name=f"alarms: weak slices, {task}, {rows:,} rows",
+                tried=f"{draws:,} worlds without one",
+                result=f"{found} named ({found / draws:.1%}; promised: at most 5 %)",
+                broken=int(found > most_by_chance(draws, 0.05, 0.001)),
+            )
+
+
+def big(count: int | None) -> Iterator[Row]:
+    """A million rows of 50 columns added and checked, each process within its bound of memory."""
+    rows = count or large.ROWS
+    with tempfile.TemporaryDirectory(prefix="gatewright-big-") as place:
+        for step in large.measure(rows, Path(place)):
+            peaks = ", ".join(f"{name} {peak / large.GIB:.2f}" for name, peak in step.peaks.items())
+            yield Row(
+                name=f"big: {step.what}",
+                tried=f"{rows:,} rows of {large.NUMBERS + large.TEXTS} columns",
+                result=f"{step.seconds:.0f} s; peak GiB {peaks}; at most {large.BOUND / large.GIB:g} each",
+                broken=sum(peak > large.BOUND for peak in step.peaks.values()),
+            )
+
+
 CAMPAIGNS: Mapping[str, Campaign] = {
     "faults": faults,
     "kills": kills,
     "tails": tails,
     "coverage": coverage,
+    "alarms": alarms,
+    "big": big,
 }
 
 
