@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from gatewright.client.sklearn_onnx import convert
+from gatewright.client.conversion import convert
 from scenario.conftest import NewHome
 from scenario.world import Home, command, inside, serving, write_csv
 

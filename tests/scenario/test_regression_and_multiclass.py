@@ -11,7 +11,7 @@ from sklearn.datasets import load_diabetes, load_wine
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import Ridge
 
-from gatewright.client.sklearn_onnx import convert
+from gatewright.client.conversion import convert
 from scenario.conftest import NewHome
 from scenario.world import Home, serving, write_csv
 
