@@ -18,11 +18,11 @@ ifneq ($(call version,$(PYTHON)),$(call version,$(BIN)/python))
 endif
 endif
 
-.PHONY: help setup demo test bench campaign lint
+.PHONY: help setup demo test bench bench-peers campaign lint
 
 help: ## list these commands
 	@echo "Gatewright: from a trained model to a production endpoint its owner can answer for."
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "A certain Python: make demo PYTHON=python3.13. More test workers: make test JOBS=8."
 	@echo "Without torch, whose tests are then skipped: make test TORCH=0."
 
@@ -36,6 +36,9 @@ test: lint $(WITH_TORCH) ## everything that must hold: lint, types, contracts, t
 
 bench: $(READY) ## measure the demo's steps, --help and the latency of one prediction
 	@$(BIN)/python bench/run.py
+
+bench-peers: $(READY) ## the Adult endpoint beside MLServer and MLflow, each in its own environment
+	@$(BIN)/python bench/peers.py "$${GATEWRIGHT_ADULT:?Name the folder with train.csv and test.csv of the Adult data.}"
 
 campaign: $(READY) ## the long measurements, for an evening
 	@$(BIN)/python bench/campaign.py
