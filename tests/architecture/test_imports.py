@@ -18,8 +18,9 @@ from architecture.source_tree import ROOT, Function, Module, dotted, modules, pa
 # The assembly names concrete classes when they are asked for; a command imports what it needs, so that
 # --help stays fast; the root forwards to the client on first use.
 LAZY_PACKAGES = frozenset({"assembly", "cli", "__init__"})
-# One table names the jobs that run in child processes; the child imports only its own.
-LAZY_FILES = frozenset({("operations", "children.py")})
+# One table names the jobs that run in child processes; the child imports only its own. The pytest
+# plugin is loaded by every run of pytest, most of which have no model to test.
+LAZY_FILES = frozenset({("operations", "children.py"), ("integrations", "pytest_plugin.py")})
 
 
 @cache

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from gatewright.client.sklearn_onnx import convert
+from gatewright.client.conversion import convert
 
 NAME = "tumours"
 TRAIN_ROWS = 400

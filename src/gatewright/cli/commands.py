@@ -7,12 +7,24 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gatewright.cli import data, evidence, life, models, releases, serving, start, users
+from gatewright.cli import (
+    comparing,
+    data,
+    evidence,
+    life,
+    models,
+    policies,
+    releases,
+    serving,
+    start,
+    training,
+    users,
+)
 from gatewright.kernel.version import VERSION
 
 ORDER = (
-    "init", "demo", "data", "model", "check", "ship", "release", "approve", "deploy", "rollback",
-    "serve", "example", "status", "history", "verify", "user",
+    "init", "demo", "data", "model", "train", "policy", "check", "compare", "ship", "release", "approve", "deploy",
+    "rollback", "serve", "example", "status", "history", "verify", "user",
 )  # fmt: skip
 
 
@@ -57,7 +69,10 @@ def gatewright(
 start.register(app)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="model")
+app.add_typer(policies.app, name="policy")
+training.register(app)
 life.register(app)
+comparing.register(app)
 app.add_typer(releases.app, name="release")
 serving.register(app)
 evidence.register(app)

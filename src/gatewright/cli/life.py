@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,17 +32,28 @@ def check(
     last: Annotated[bool, typer.Option("--last", help="Show the newest report; run nothing.")] = False,
     policy: options.Policy = None,
     seed: options.Seed = 0,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", help="Write the findings and rules as JUnit XML, too.")
+    ] = None,
+    sarif: Annotated[
+        Path | None, typer.Option("--sarif", help="Write the findings and rules as SARIF 2.1.0, too.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write what --json prints into a file, too.")
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Check a model version and let the policy judge the report.
 
-    Exit code 1 when the policy denies it.
+    Exit code 1 when the policy denies it; the files are written all the same.
 
-    Example: gatewright check loans@2
+    Example: gatewright check loans@2 --junit check.xml --sarif check.sarif
     """
     from gatewright.cli import show
     from gatewright.operations import check as checking
+    from gatewright.operations import reporting
 
+    targets = reporting.Targets(junit=junit, sarif=sarif, json=report)
     with options.home_beside_others() as home:
         if last:
             checked = checking.last(home, model)
@@ -49,8 +61,9 @@ def check(
             checked = checking.check(
                 home, model, policy_file=policy, seed=seed, progress=options.quiet if json else show.progress
             )
+        reporting.write(home, targets, checked)
     if json:
-        show.as_json(plain_check(checked))
+        show.as_json(reporting.document(checked))
     else:
         tell_check(checked)
         if not checked.verdict.objections:
@@ -72,6 +85,7 @@ def ship(
     Example: gatewright ship loans@2
     """
     from gatewright.cli import show
+    from gatewright.operations import reporting
     from gatewright.operations.ship import ship as run
 
     with options.home_beside_others() as home:
@@ -86,7 +100,7 @@ def ship(
     if json:
         show.as_json(
             {
-                "check": plain_check(shipped.checked),
+                "check": reporting.document(shipped.checked),
                 "root": shipped.release.root.hex,
                 **plain_deployed(shipped.deployed),
             }
@@ -175,20 +189,6 @@ def rollback(
     )
 
 
-def plain_check(checked: Checked) -> dict[str, Any]:
-    """The JSON form of a check."""
-    from gatewright.checks.report_format import encode_report
-    from gatewright.kernel import canonical
-    from gatewright.operations.catalogue import body_of
-    from gatewright.policy.verdict import encode_verdict
-
-    return {
-        **body_of(checked.entry),
-        "report_document": canonical.decode(encode_report(checked.report)),
-        "verdict_document": canonical.decode(encode_verdict(checked.verdict)),
-    }
-
-
 def plain_deployed(deployed: Deployed) -> dict[str, Any]:
     """The JSON form of a deployment."""
     from gatewright.operations.catalogue import body_of
@@ -212,7 +212,7 @@ def tell_check(checked: Checked) -> None:
         ((f.check, show.mark(f.outcome.value), escape(f.reason or f.summary)) for f in findings),
         title=checked.entry.ref,
     )
-    overall = [m for f in findings if f.check.startswith("performance.") for m in f.metrics if not m.slice]
+    overall = [m for f in findings if f.check == "performance.metrics" for m in f.metrics if not m.slice]
     if overall:
         show.table(
             ("metric", "value", "95 % interval", "rows"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from gatewright.cli import options
 
 if TYPE_CHECKING:
+    from gatewright.integrations.mlflow_folder import Brought
     from gatewright.operations.catalogue import ModelVersion
 
 JUDGED = {
@@ -23,8 +25,14 @@ app = typer.Typer(help="Models: add, list, show.", no_args_is_help=True, rich_ma
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help="The model, as ONNX with its weights inside.")],
     name: Annotated[str, typer.Option(help="Name of the model.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="The model, as ONNX with its weights inside, or mlflow:FOLDER, mlflow:models:/NAME/3 or "
+            "mlflow:models:/NAME@ALIAS; none where --recipe makes it."
+        ),
+    ] = "",
     trained_on: Annotated[
         str,
         typer.Option(
@@ -34,17 +42,39 @@ def add(
     data: Annotated[
         str, typer.Option("--data", help="Dataset to test on (default: the one trained on).")
     ] = "",
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Python file with train(rows, seed): run in a sandbox, or only declared if FILE is given."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the recipe.", min=0, max=2**32 - 1)] = 0,
+    tracking: Annotated[
+        str,
+        typer.Option(
+            help="MLflow's tracking store: a folder or sqlite:///FILE.", envvar="MLFLOW_TRACKING_URI"
+        ),
+    ] = "",
     json: options.Json = False,
 ) -> None:
-    """Add a model version: read passively, never run, tied to its data.
+    """Add a model version: read passively, tied to its data; or train it here with a recipe.
 
     Example: gatewright model add model.onnx --name loans --trained-on loans
     """
-    from gatewright.cli import show
+    from gatewright.cli import show, training
     from gatewright.operations import models
 
+    declared = models.Declared(trained_on=trained_on, dataset=data, recipe=training.read(recipe), seed=seed)
+    if not file:
+        training.train_and_add(name, declared, json=json)
+        return
+    brought = _from_mlflow(file, tracking)
     with options.home() as home:
-        version = models.add(home, file, name, models.Declared(trained_on=trained_on, dataset=data))
+        if brought is None:
+            version = models.add(home, Path(file), name, declared)
+        else:
+            declared = replace(declared, origin=brought.origin)
+            version = models.add_content(home, brought.content, name, declared)
     if json:
         show.as_json(plain(version))
         return
@@ -58,6 +88,53 @@ def add(
         )
         show.line("  Add it again with --trained-on DATASET or --trained-on rows.csv.", style="yellow")
     show.hint(f"Next: gatewright check {version.ref}   or all the way: gatewright ship {version.ref}")
+
+
+def _from_mlflow(file: str, tracking: str) -> Brought | None:
+    """What ``mlflow:`` names, or None for a plain file."""
+    if not file.startswith("mlflow:"):
+        return None
+    from gatewright.integrations.mlflow_folder import SCHEME, bring
+
+    return bring(file.removeprefix(SCHEME), tracking=tracking, start=Path.cwd())
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[Path], typer.Argument(help="Files of any kind.")], json: options.Json = False
+) -> int:
+    """Look at files as an intake would, by their content, and keep nothing. Needs no home.
+
+    Exit code 1 where one can carry code, or is an ONNX model that would be refused. Files that are no
+    models pass.
+
+    Example: gatewright model inspect model.onnx
+    """
+    from gatewright.cli import show
+    from gatewright.operations.inspect_files import Standing, inspect_file
+
+    found = [inspect_file(file) for file in files]
+    if json:
+        show.as_json(
+            [
+                {
+                    "file": each.file,
+                    "format": each.format.value,
+                    "standing": each.standing.value,
+                    "why": each.refusal.sentence() if each.refusal else "",
+                }
+                for each in found
+            ]
+        )
+    else:
+        show.table(
+            ("file", "what it is", ""),
+            ((show.escape(each.file), each.format.value, show.mark(each.standing.value)) for each in found),
+        )
+        for each in found:
+            if each.refusal is not None:
+                show.line(f"{each.file}: {each.refusal.sentence()}")
+    return int(any(each.standing is Standing.REFUSED for each in found))
 
 
 @app.command("list")
@@ -124,6 +201,12 @@ def show_(
     )
     if signature.classes:
         show.line(f"Classes: {', '.join(signature.classes)}")
+    if version.recipe is not None:
+        show.line(f"Recipe: sha256 {version.recipe.short}…, seed {version.seed}")
+    if version.origin:
+        show.table(
+            ("said elsewhere", ""), ((escape(key), escape(text)) for key, text in version.origin.items())
+        )
 
 
 def plain(version: ModelVersion) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from gatewright.cli import options, show
 from gatewright.cli.life import tell_check
 from gatewright.cli.show import escape
 from gatewright.cli.story_server import Answer, Caller, Load, Server
-from gatewright.client.sklearn_onnx import convert
+from gatewright.client.conversion import convert
 from gatewright.datasets.csv_reader import read_csv
 from gatewright.datasets.datasheet import Datasheet
 from gatewright.datasets.splits import to_csv

@@ -12,8 +12,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gatewright.datasets.limits import CELL_CHARACTERS, LARGEST_EXACT_INTEGER
 from gatewright.datasets.table import Column, Kind
@@ -26,6 +28,9 @@ _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _PADDED = re.compile(r"[+-]?0[0-9]")
 _WHOLE_DIGITS = 17  # a sign and the 16 digits of 2**53
+_PLAIN = re.compile(r"(?:[+-]?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?\n)+")
+"""Cells, each with a line end, that are numbers without any doubt: read as one, ten times as fast."""
+_FRACTION = re.compile(r"[.eE]")
 
 
 def _number(text: str) -> tuple[Kind, float]:
@@ -40,11 +45,14 @@ def _number(text: str) -> tuple[Kind, float]:
     return (Kind.NUMBER, value) if math.isfinite(value) else (Kind.TEXT, math.nan)
 
 
-def column_of(name: str, cells: Sequence[str]) -> Column:
-    """The column that the texts of its cells describe.
+def column_of(name: str, cells: Sequence[str], *, first: int = 1) -> Column:
+    """The column that the texts of its cells describe; ``first`` is the row that errors call the first cell's.
 
     Raises :class:`BadInput` for a cell that is longer than the limit.
     """
+    plain = _plain(name, cells)
+    if plain is not None:
+        return plain
     numbers: dict[str, float] = {}
     kind = Kind.INTEGER
     for cell in dict.fromkeys(cells):
@@ -54,22 +62,60 @@ def column_of(name: str, cells: Sequence[str]) -> Column:
             continue
         found, numbers[cell] = _number(text)
         if found is Kind.TEXT:
-            return _text(name, cells)
+            return text_of(name, cells, first=first)
         kind = Kind.NUMBER if found is Kind.NUMBER else kind
     values = np.fromiter(map(numbers.__getitem__, cells), np.float64, len(cells))
     missing = np.isnan(values)
     if missing.all():
-        return _text(name, cells)
+        return text_of(name, cells, first=first)
     return Column(
         name=name, kind=kind, values=values + 0.0 if kind is Kind.INTEGER else values, missing=missing
     )
 
 
-def _text(name: str, cells: Sequence[str]) -> Column:
+def _plain(name: str, cells: Sequence[str]) -> Column | None:
+    """The column where every cell is plainly a number and none is missing; None where one is in doubt."""
+    together = "\n".join((*cells, ""))
+    if together.count("\n") != len(cells) or not _PLAIN.fullmatch(together):
+        return None
+    values = np.fromiter(map(float, cells), np.float64, len(cells))
+    if not np.isfinite(values).all():
+        return None
+    whole = _FRACTION.search(together) is None
+    return Column(
+        name=name,
+        kind=Kind.INTEGER if whole else Kind.NUMBER,
+        values=values + 0.0 if whole else values,
+        missing=np.zeros(len(values), dtype=np.bool_),
+    )
+
+
+def joined(parts: Sequence[Column]) -> Column:
+    """One column from its consecutive parts, none of which is a number where another is text.
+
+    A part without any value fits either.
+    """
+    known = [part.kind for part in parts if not part.missing.all()]
+    missing = np.concatenate([part.missing for part in parts])
+    if not known or Kind.TEXT in known:
+        values: NDArray[Any] = np.concatenate([part.values for part in parts])
+        return Column(name=parts[0].name, kind=Kind.TEXT, values=values, missing=missing)
+    kind = Kind.NUMBER if Kind.NUMBER in known else Kind.INTEGER
+    gone = (np.full(len(part.values), np.nan) if part.kind is Kind.TEXT else part.values for part in parts)
+    return Column(name=parts[0].name, kind=kind, values=np.concatenate(list(gone)), missing=missing)
+
+
+def differ(parts: Sequence[Column]) -> bool:
+    """Whether some parts of a column hold text and others numbers, so that all have to be text."""
+    return len({part.kind is Kind.TEXT for part in parts if not part.missing.all()}) > 1
+
+
+def text_of(name: str, cells: Sequence[str], *, first: int = 1) -> Column:
+    """The column of the cells as texts, whatever they look like."""
     kept: dict[str, str] = {}
     for cell in dict.fromkeys(cells):
         if len(cell) > CELL_CHARACTERS:
-            row = list(cells).index(cell) + 1
+            row = list(cells).index(cell) + first
             raise BadInput(
                 "datasets.cell-too-long",
                 f"A cell has {len(cell):,} characters; the limit is {CELL_CHARACTERS:,}.",

@@ -7,16 +7,19 @@ Not here: guessing. No other separator, encoding or quoting is tried; the error 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
-from itertools import islice
 
-from gatewright.datasets.cells import column_of
+from gatewright.datasets.cells import column_of, differ, joined, text_of
 from gatewright.datasets.limits import CELLS, COLUMN_NAME_CHARACTERS, COLUMNS, FILE_BYTES
-from gatewright.datasets.table import Table
+from gatewright.datasets.table import Column, Table
 from gatewright.kernel.errors import BadInput
 
+CELLS_AT_ONCE = 1_000_000
+"""Cells that are held as texts at once: a part becomes columns before the next is read."""
+BYTES_AT_ONCE = 16 * 1024**2
 _BINARY = {
     b"PK\x03\x04": "a ZIP archive (XLSX files are ZIP archives too)",
     b"PK\x05\x06": "an empty ZIP archive",
@@ -51,30 +54,65 @@ def read_csv(data: bytes, *, name: str) -> Table:
     :class:`BadInput`, with the row and column where it can, for anything that is not a regular,
     bounded table.
     """
-    text = _text_of(data, name)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    _require_text(data, name)
+    reader = _reader(data)
     header = _header(_next_row(reader, 0, name) or [], name)
-    allowed = CELLS // len(header)
-    rows = list(islice(_rows(reader, name), allowed + 2))
-    while rows and not rows[-1]:
-        rows.pop()
-    if len(rows) > allowed:
-        raise BadInput(
-            "datasets.too-many-cells",
-            f"{name} holds more than {CELLS:,} cells ({len(header):,} columns).",
-            next="Give fewer rows or columns.",
-        )
-    if not rows:
+    parts: list[list[Column]] = [[] for _ in header]
+    for first, rows in _parts(reader, len(header), name):
+        for held, title, cells in zip(parts, header, zip(*rows, strict=True), strict=True):
+            held.append(column_of(title, cells, first=first))
+    if not parts[0]:
         raise BadInput("datasets.no-rows", f"{name} has a header and no rows.", next="Add the data rows.")
-    _require_regular(rows, len(header), name)
-    return Table(
-        columns=tuple(
-            column_of(title, cells) for title, cells in zip(header, zip(*rows, strict=True), strict=True)
-        )
-    )
+    mixed = [index for index, held in enumerate(parts) if differ(held)]
+    if mixed:
+        _read_as_text(data, mixed, parts, name)
+    parts.reverse()  # taken off the end, so that no part stays once its column is whole
+    return Table(columns=tuple(joined(parts.pop()) for _ in header))
 
 
-def _text_of(data: bytes, name: str) -> str:
+def _reader(data: bytes) -> Iterator[list[str]]:
+    return csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""), strict=True)
+
+
+def _read_as_text(data: bytes, columns: list[int], parts: list[list[Column]], name: str) -> None:
+    """Read the file again for columns that turned out to be text after parts of them looked like numbers."""
+    reader = _reader(data)
+    _next_row(reader, 0, name)
+    for number, (first, rows) in enumerate(_parts(reader, len(parts), name)):
+        for index in columns:
+            title = parts[index][number].name
+            parts[index][number] = text_of(title, [row[index] for row in rows], first=first)
+
+
+def _parts(reader: Iterator[list[str]], width: int, name: str) -> Iterator[tuple[int, list[list[str]]]]:
+    """The rows a part at a time, each part with the number of its first row; blank rows at the end are left out."""
+    most, size = CELLS // width, max(1, CELLS_AT_ONCE // width)
+    part: list[list[str]] = []
+    done = blank = 0
+    for row in _rows(reader, name):
+        if not row:
+            blank += 1
+            continue
+        done += 1
+        if blank:
+            raise _ragged(done, [], width, name)
+        if len(row) != width:
+            raise _ragged(done, row, width, name)
+        if done > most:
+            raise BadInput(
+                "datasets.too-many-cells",
+                f"{name} holds more than {CELLS:,} cells ({width:,} columns).",
+                next="Give fewer rows or columns.",
+            )
+        part.append(row)
+        if len(part) == size:
+            yield done - len(part) + 1, part
+            part = []
+    if part:
+        yield done - len(part) + 1, part
+
+
+def _require_text(data: bytes, name: str) -> None:
     if len(data) > FILE_BYTES:
         raise BadInput(
             "datasets.file-too-large", f"{name} has {len(data):,} bytes; the limit is {FILE_BYTES:,}."
@@ -82,8 +120,19 @@ def _text_of(data: bytes, name: str) -> str:
     if not data or data.isspace():
         raise BadInput("datasets.empty", f"{name} is empty.", next="Give a CSV file with a header and rows.")
     _refuse_binary(data, name)
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        return data.decode("utf-8-sig")
+        for at in range(0, len(data), BYTES_AT_ONCE):
+            decoder.decode(data[at : at + BYTES_AT_ONCE])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        _refuse_encoding(data, name)
+
+
+def _refuse_encoding(data: bytes, name: str) -> None:
+    """Say where the first byte is that is not UTF-8."""
+    try:
+        data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadInput(
@@ -198,15 +247,12 @@ def require_good_names(header: list[str], name: str) -> None:
         seen[title] = number
 
 
-def _require_regular(rows: list[list[str]], width: int, name: str) -> None:
-    if set(map(len, rows)) == {width}:
-        return
-    bad = next(number for number, row in enumerate(rows, 1) if len(row) != width)
-    found = len(rows[bad - 1])
-    raise BadInput(
+def _ragged(number: int, row: list[str], width: int, name: str) -> BadInput:
+    found = len(row)
+    return BadInput(
         "datasets.ragged",
-        f"Row {bad} of {name} has {found:,} {'cell' if found == 1 else 'cells'}; the header names {width:,}.",
+        f"Row {number} of {name} has {found:,} {'cell' if found == 1 else 'cells'}; the header names {width:,}.",
         why="" if found else "The row is blank.",
         next="Quote cells that hold a comma, and give every row the same number of cells.",
-        place=f"row {bad}",
+        place=f"row {number}",
     )

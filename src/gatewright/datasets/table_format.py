@@ -26,16 +26,16 @@ _LENGTH = 4
 def encode_table(table: Table) -> bytes:
     """The bytes of a table. Law: ``decode_table(encode_table(t)) == t``."""
     heads: list[dict[str, Any]] = []
-    buffers: list[bytes] = []
+    buffers: list[bytes | memoryview] = []
     for column in table.columns:
         head: dict[str, Any] = {"kind": column.kind.value, "name": column.name}
         if column.kind is Kind.TEXT:
             texts: dict[str, int] = {}
-            codes = [texts.setdefault(text, len(texts)) for text in column.values]
+            codes = (texts.setdefault(text, len(texts)) for text in column.values)
+            buffers.append(np.fromiter(codes, "<u4", len(column.values)).data)
             head["texts"] = list(texts)
-            buffers.append(np.array(codes, dtype="<u4").tobytes())
         else:
-            buffers.append(column.values.astype("<f8").tobytes())
+            buffers.append(np.ascontiguousarray(column.values, dtype="<f8").data)
         heads.append(head)
     header = json.dumps({"columns": heads, "rows": table.rows}, ensure_ascii=False).encode("utf-8")
     return b"".join((len(header).to_bytes(_LENGTH, "little"), header, *buffers))

@@ -39,6 +39,10 @@ class Refusal:
         return " ".join(part if part.endswith((".", "!", "?", ":")) else f"{part}." for part in parts)
 
 
+def _visible(text: str) -> str:
+    return "".join(letter if letter.isprintable() else f"<U+{ord(letter):04X}>" for letter in text)
+
+
 class GatewrightError(Exception):
     """Root of every error this product raises on purpose."""
 
@@ -50,6 +54,20 @@ class GatewrightError(Exception):
     def code(self) -> str:
         """The stable code of this error."""
         return self.refusal.code
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it (IPython asks for this name): the refusal, not the way to it.
+
+        Letters that cannot be seen, or that act on a terminal, are shown as their codes.
+        """
+        parts = [
+            ("\x1b[31m✗\x1b[0m \x1b[1m", self.refusal.what, "\x1b[0m"),
+            ("  at ", self.refusal.place, ""),
+            ("  ", self.refusal.why, ""),
+            ("\x1b[36m→\x1b[0m ", self.refusal.next, ""),
+            ("  \x1b[2m", self.refusal.code, "\x1b[0m"),
+        ]
+        return [before + _visible(text) + after for before, text, after in parts if text]
 
     @classmethod
     def of(cls, refusal: Refusal) -> GatewrightError:

@@ -130,7 +130,8 @@ def _named(spec: TensorSpec, column: str, kind: str) -> TensorSpec:
             f"The input {spec.name!r} has the shape {list(spec.shape)}; one column fills (rows, 1) or (rows,).",
             place=place,
         )
-    if (spec.datatype is DataType.BYTES) != (kind == TEXT):
+    fits = kind in (TEXT, INTEGER) if spec.datatype is DataType.BYTES else kind != TEXT
+    if not fits:  # texts that are all digits (codes of regions) are read as whole numbers
         raise Refused(
             "models.column-kind",
             f"The input {spec.name!r} takes {spec.datatype}, and the column {column!r} holds {kind}.",

@@ -53,13 +53,14 @@ _DATATYPES: Mapping[int, DataType] = {
     11: DataType.FP64, 12: DataType.UINT32, 13: DataType.UINT64,
 }  # fmt: skip
 
-# Attributes whose NaN is a marker ("this is what missing looks like") and not a weight.
+# Attributes whose NaN is a marker ("this is what missing looks like", "here a set ends") and not a weight.
 _MARKERS = {
     ("Imputer", "replaced_value_float"),
     ("LabelEncoder", "default_float"),
     ("LabelEncoder", "default_tensor"),
     ("LabelEncoder", "keys_floats"),
     ("LabelEncoder", "keys_tensor"),
+    ("TreeEnsemble", "membership_values"),
 }
 _LABELS = ("classlabels_int64s", "classlabels_ints", "classlabels_strings")
 

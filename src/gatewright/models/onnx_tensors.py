@@ -1,5 +1,7 @@
-"""The numbers inside an ONNX file: all there, of a known type, and finite.
+"""The numbers inside an ONNX file: all there, of a known type, and finite, masks apart.
 
+A mask is a tensor of nothing but 0 and minus infinity, or minus infinity alone: what attention adds to scores,
+so that a softmax turns them into 0. Exporters write it as a constant; a weight never looks so.
 What a tensor declares is compared with what it holds; nothing is allocated from a declared number.
 """
 
@@ -48,7 +50,7 @@ def require_tensor(tensor: TensorProto, place: str, *, finite: bool = True) -> i
     """How many elements the tensor holds.
 
     Raises :class:`Refused` for external data, an unknown element type, a size that is not the
-    declared one, and (where ``finite`` is asked for) NaN or infinity.
+    declared one, and (where ``finite`` is asked for) NaN or infinity in what is no mask.
     """
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise Refused(
@@ -121,7 +123,7 @@ def _is_finite(tensor: TensorProto) -> bool:
         values = _sixteen(tensor).view(np.float16)
     else:
         values = np.array(tensor.float_data or tensor.double_data, dtype=np.float64)
-    return bool(np.isfinite(values).all())
+    return bool(np.isfinite(values).all()) or bool(((values == 0) | np.isneginf(values)).all())
 
 
 def _sixteen(tensor: TensorProto) -> NDArray[np.uint16]:

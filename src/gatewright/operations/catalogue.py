@@ -114,6 +114,20 @@ class CheckedVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedVersions:
+    """Two model versions asked about the same test rows; ``comparison`` holds the numbers."""
+
+    a: str
+    b: str
+    models: tuple[Digest, ...]
+    dataset: str
+    test: Digest
+    seed: int
+    comparison: Digest
+    recommended: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """A signed root with the digests of everything that proves it."""
 

@@ -57,7 +57,7 @@ def check(
     subject = model(home, ref)
     data = dataset(home, subject.dataset)
     progress("reading the locked rows and asking the model about the test rows")
-    case = casework.gather(home, subject, data, seed=seed)
+    case = casework.gather(home, subject, data, seed=seed, progress=progress)
     findings = run_all(case, policy[0].parameters, progress)
     report = Report(
         model=subject.model,

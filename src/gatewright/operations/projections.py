@@ -83,6 +83,7 @@ KINDS: Mapping[str, Project] = {
     "model.added": _versioned("models"),
     "model.refused": _refusal,
     "model.checked": _keyed("checked", "ref"),
+    "models.compared": _keyed("comparisons", "a", "b"),
     "release.refused": _refusal,
     "release.created": _keyed("releases", "root"),
     "release.approved": _keyed("approvals", "root", "key"),

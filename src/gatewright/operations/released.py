@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from gatewright.kernel.digests import Digest
@@ -70,9 +71,7 @@ def export(home: Home, text: str, folder: Path) -> Path:
     ``trust.json``, ``workers/`` and ``statements/`` lie beside it.
     """
     found = release(home, text)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "is not empty" if folder.is_dir() else "is a file, not a folder"
-        raise Misuse("operations.file-exists", f"{folder} {what}.", next="Name a new folder.")
+    require_new(folder)
     files: dict[str, bytes] = {
         f"release/{name}": home.blobs.get(digest) for name, digest in found.resources.items()
     }
@@ -87,17 +86,32 @@ def export(home: Home, text: str, folder: Path) -> Path:
     return folder
 
 
+def require_new(folder: Path) -> None:
+    """Raise Misuse where a folder, or a file of that name, already holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "is not empty" if folder.is_dir() else "is a file, not a folder"
+        raise Misuse("operations.file-exists", f"{folder} {what}.", next="Name a new folder.")
+
+
 def _write_folder(home: Home, folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files below a folder that gets its name as the last step: all of them, or no folder."""
+    """Write files below a new folder: all of them, or no folder."""
+    with drafted(folder) as draft:
+        for name, content in files.items():
+            place = draft / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            home.write(place, content)
+
+
+@contextmanager
+def drafted(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name as the last step: whole, or not there."""
     whole = folder.resolve()
     draft = whole.with_name(f".{whole.name}.part")
     with file_failures("write the folder", folder):
         shutil.rmtree(draft, ignore_errors=True)  # what a killed try left
         try:
-            for name, content in files.items():
-                place = draft / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                home.write(place, content)
+            draft.mkdir(parents=True)
+            yield draft
             draft.rename(whole)  # an empty folder of that name gives way
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewright.datasets import cells, limits
+from gatewright.datasets import cells, csv_reader, limits
 from gatewright.datasets.csv_reader import read_csv
 from gatewright.datasets.splits import to_csv
 from gatewright.datasets.table import Kind, Table
@@ -176,3 +176,43 @@ def test_a_census_sized_file_is_read_whole() -> None:
     table = read_csv(data, name="t.csv")
 
     assert (32_000, 15) == (table.rows, len(table.columns))
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from(
+                ["1", "-0", "007", "2.5", "1e400", "NA", "", "x", " 3 ", "1e3", '"a\nb"', "9" * 20, "+4"]
+            ),
+            min_size=2,
+            max_size=2,
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_file_read_in_parts_is_the_file_read_at_once(rows: list[list[str]]) -> None:
+    """Wherever the parts end, kinds, values and gaps are those of the whole column."""
+    data = "\n".join(["a,b", *(",".join(row) for row in rows)]).encode()
+    whole = csv_reader.read_csv(data, name="t")
+    for size in (1, 5):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(csv_reader, "CELLS_AT_ONCE", size)
+            parts = csv_reader.read_csv(data, name="t")
+        for expected, found in zip(whole.columns, parts.columns, strict=True):
+            assert (expected.name, expected.kind) == (found.name, found.kind)
+            assert np.array_equal(expected.missing, found.missing)
+            assert np.array_equal(expected.values, found.values, equal_nan=expected.kind is not Kind.TEXT)
+
+
+@pytest.mark.parametrize(("row", "what"), [("1,2,3", "3 cells"), ("", "The row is blank")])
+def test_the_place_of_a_fault_does_not_depend_on_the_parts(
+    monkeypatch: pytest.MonkeyPatch, row: str, what: str
+) -> None:
+    """A ragged and a blank row are named by their number in the file, in whichever part they stand."""
+    monkeypatch.setattr(csv_reader, "CELLS_AT_ONCE", 4)
+    data = "\n".join(["a,b", *["1,2"] * 6, row, "1,2"]).encode()
+    with pytest.raises(BadInput) as refused:
+        csv_reader.read_csv(data, name="t")
+    assert "row 7" == refused.value.refusal.place
+    assert what in f"{refused.value.refusal.what} {refused.value.refusal.why}"

@@ -42,3 +42,19 @@ def test_no_kind_is_another() -> None:
     }
     assert {(ApprovalNeeded, Refused)} == related
     assert all(issubclass(kind, GatewrightError) for kind in KINDS)
+
+
+def test_a_notebook_shows_the_refusal_and_nothing_that_acts_on_it() -> None:
+    """IPython is given what, where, why and next, a line each, with hidden letters of a text as codes."""
+    lines = Refused(
+        "a.b", "It \x1b[2J broke", why="Why.", next="Do\u202ethis.", place="row 3"
+    )._render_traceback_()
+    assert ["It <U+001B>[2J broke", "row 3", "Why.", "Do<U+202E>this.", "a.b"] == [
+        next(
+            part
+            for part in ("It <U+001B>[2J broke", "row 3", "Why.", "Do<U+202E>this.", "a.b")
+            if part in line
+        )
+        for line in lines
+    ]
+    assert 2 == len(Misuse("a.b", "Only this.")._render_traceback_())

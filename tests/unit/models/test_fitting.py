@@ -94,6 +94,13 @@ def test_inputs_that_the_data_cannot_fill_are_refused(code: str) -> None:
     assert code == _refused(*INPUTS[code])
 
 
+def test_texts_that_are_all_digits_fill_a_text_input() -> None:
+    """A column of region codes is read as whole numbers; a model that was trained on them as texts still fits."""
+    codes = _facts(_spec("b", -1, 1, datatype=DataType.BYTES), outputs=(LABEL,))
+
+    assert (DataType.BYTES, ("b",)) == (_fit(codes).inputs[0].datatype, _fit(codes).inputs[0].columns)
+
+
 def test_decimals_do_not_fill_whole_number_inputs_and_ambiguous_spellings_match_none() -> None:
     """Nothing is cut to fit, and nothing is guessed between two columns."""
     whole = _facts(_spec("a", -1, 1, datatype=DataType.INT64), _spec("b", -1, 1), outputs=(LABEL,))

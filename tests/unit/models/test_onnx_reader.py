@@ -139,6 +139,25 @@ def test_weights_that_are_not_finite_are_named(build: Build, bad: float, kind: A
         assert ("models.not-finite", "initialiser 'w'") == (refusal.code, refusal.place)
 
 
+@pytest.mark.parametrize(
+    ("values", "accepted"),
+    [
+        (-np.inf, True),
+        (np.triu(np.full((3, 3), -np.inf, np.float32), 1), True),
+        (np.inf, False),
+        (np.nan, False),
+        ([0.0, -np.inf, 1.0], False),
+        ([0.0, -np.inf, np.nan], False),
+    ],
+)
+def test_a_mask_of_minus_infinity_is_no_weight(build: Build, values: Any, accepted: bool) -> None:
+    """Zeros and minus infinity alone are what attention masks with; beside any other number it is refused."""
+    array = np.asarray(values, np.float32)
+    node = helper.make_node("Constant", [], ["y"], value=_weights(array))
+    for model in (build(initializers=[_weights(array)]), build([node])):
+        assert accepted is isinstance(inspect(model.SerializeToString()), ModelFacts)
+
+
 def test_bfloat16_weights_are_checked(build: Build) -> None:
     """The format without a NumPy type is checked by its bits."""
     for bits, accepted in ((0x3F80, True), (0x7FC0, False), (0x7F80, False)):
@@ -158,10 +177,20 @@ def test_constants_and_tree_thresholds_that_are_not_finite_are_refused(build: Bu
 
 
 def test_nan_that_marks_missing_values_is_no_weight(build: Build) -> None:
-    """An imputer may say that NaN is what it replaces."""
+    """An imputer may say that NaN is what it replaces, and sets of categories end with one."""
     imputer = helper.make_node("Imputer", ["x"], ["y"], domain="ai.onnx.ml", imputed_value_floats=[0.0, 1.0], replaced_value_float=float("nan"))  # fmt: skip
 
     assert {"ai.onnx.ml:Imputer": 1} == _facts(build([imputer])).operators
+    members = numpy_helper.from_array(np.array([1.0, np.nan]))
+    firsts = ("tree_roots", "nodes_featureids", "nodes_truenodeids", "nodes_falsenodeids", "leaf_targetids")
+    trees = helper.make_node(
+        "TreeEnsemble", ["x"], ["y"], domain="ai.onnx.ml", **{name: [0] for name in firsts}, nodes_trueleafs=[1], nodes_falseleafs=[1],
+        nodes_modes=numpy_helper.from_array(np.array([6], np.uint8)), leaf_weights=_weights(np.ones(1)),
+        nodes_splits=_weights(np.zeros(1)), membership_values=members,
+    )  # fmt: skip
+    model = build([trees])
+    next(each for each in model.opset_import if each.domain == "ai.onnx.ml").version = 5
+    assert {"ai.onnx.ml:TreeEnsemble": 1} == _facts(model).operators
 
 
 @pytest.mark.parametrize("dims", [[2, 3], [2**40, 2**40], [-1, 4], [4]])
