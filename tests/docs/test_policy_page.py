@@ -127,6 +127,8 @@ def test_the_default_policy_is_read_with_the_built_in_checks() -> None:
     """The shipped policy names only checks and metrics that exist; the page lists those it only shows."""
     data = files("gatewright.policy").joinpath(DEFAULT_POLICY).read_bytes()
     policy = read_policy(data, known=known_checks())
-    shown = set(re.findall(r"`([a-z.-]+)`", PAGE.split("only shown by the default policy: ")[1].split(".\n")[0]))
+    shown = set(
+        re.findall(r"`([a-z.-]+)`", PAGE.split("only shown by the default policy: ")[1].split(".\n")[0])
+    )
     for task in Task:
         assert set(known_checks()) - shown == {rule.check for rule in policy.rules_for(task)}

@@ -164,11 +164,18 @@ _OWN_FORMS = (
 def _candidates(estimator: Any, rows: Rows) -> Iterator[Candidate]:
     """ONNX forms of the estimator, the cheapest first; the first error is raised where there is none."""
     if type(estimator) in TREES:
-        yield from candidates(forest_of(estimator), rows)
+        yield from candidates(_forest(estimator), rows)
         return
     own = {column.kind for column in rows.columns} & set(_OWN_TYPES)
     forms = (*_FORMS, *(_OWN_FORMS if own else ()))
     yield from those_that_can_be_made(partial(_candidate, estimator, rows, form) for form in forms)
+
+
+def _forest(estimator: Any) -> Forest:
+    try:
+        return forest_of(estimator)
+    except ValueError as error:
+        raise _not_convertible(estimator, reason(error)) from None
 
 
 def _candidate(estimator: Any, rows: Rows, form: _Form) -> Candidate:
@@ -280,7 +287,8 @@ def _not_convertible(estimator: Any, why: str) -> BadInput:
         (name, step)
         for name, step in _steps(estimator).items()
         if type(step) not in sklearn_operator_name_map
-        or isinstance(step, (FunctionTransformer, CountVectorizer))
+        or isinstance(step, CountVectorizer)
+        or (isinstance(step, FunctionTransformer) and step.func is not None)
     ]
     name, step = blamed[0] if blamed else ("", estimator)
     return BadInput(

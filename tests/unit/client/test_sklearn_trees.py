@@ -40,8 +40,8 @@ from sklearn.tree import (
 
 from gatewright.client.conversion import convert
 from gatewright.client.parity import Answers, Candidate, prove
-from gatewright.client.sklearn_trees import TREES, forest_of
-from gatewright.kernel.errors import Refused
+from gatewright.client.sklearn_trees import TREES
+from gatewright.kernel.errors import BadInput, Refused
 
 ADULT = os.environ.get("GATEWRIGHT_ADULT", "")
 
@@ -108,8 +108,9 @@ def test_a_boosted_model_that_begins_with_another_model_is_refused() -> None:
     rows, labels = _rows(2)
     first = LogisticRegression()
     fitted = GradientBoostingClassifier(n_estimators=2, init=first).fit(np.nan_to_num(rows), labels)
-    with pytest.raises(ValueError, match="init=LogisticRegression depends on the row"):
-        forest_of(fitted)
+    with pytest.raises(BadInput, match="init=LogisticRegression depends on the row") as caught:
+        convert(fitted, np.nan_to_num(rows))
+    assert "client.not-convertible" == caught.value.code
 
 
 def test_trees_inside_other_estimators_are_the_same() -> None:

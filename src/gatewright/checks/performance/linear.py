@@ -27,6 +27,12 @@ FARTHEST = 10.0
 """Standardised numbers are held within this many spreads, so that one row cannot tilt the line."""
 CHUNK = 20_000
 STEPS = 200
+FARTHEST_ODDS = 500.0
+FLATTEST = 1e-12
+"""Keeps Newton's equations solvable where a column says nothing."""
+HALVINGS = 30
+SETTLED = 1e-12
+"""The share of the loss below which a step changes nothing that counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +69,10 @@ def probabilities(line: Line, table: Table) -> Floats:
 
 
 def fit_classes(train: Table, names: tuple[str, ...], truth: Indices, classes: int, seed: int) -> Line:
-    """Multinomial logistic regression by L-BFGS; ``truth`` holds class indices, shape (n,)."""
+    """Multinomial logistic regression; ``truth`` holds class indices, shape (n,).
+
+    By L-BFGS; two classes by Newton's method, which gets there in a tenth of the time.
+    """
     scales, left_out = _scales(train, names)
     width = sum(len(scale.texts) or 1 for scale in scales) + 1
     rows = _sample(len(truth), min(MOST_ROWS, MOST_WORK // (width * classes)), seed)
@@ -71,6 +80,9 @@ def fit_classes(train: Table, names: tuple[str, ...], truth: Indices, classes: i
     wanted = np.eye(classes)[truth[rows]]
     penalty = np.ones((inputs.shape[1], 1)) / len(rows)
     penalty[-1] = 0.0
+    if classes == 2:
+        half = _two_classes(inputs, wanted[:, 1], penalty[:, 0] / 2) / 2
+        return Line(scales=scales, weights=np.stack([-half, half], axis=1), rows=len(rows), left_out=left_out)
 
     def loss(flat: Floats) -> tuple[float, Floats]:
         weights = flat.reshape(inputs.shape[1], classes)
@@ -83,6 +95,34 @@ def fit_classes(train: Table, names: tuple[str, ...], truth: Indices, classes: i
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
     weights = np.asarray(found.x, dtype=np.float64).reshape(inputs.shape[1], classes)
     return Line(scales=scales, weights=weights, rows=len(rows), left_out=left_out)
+
+
+def _two_classes(inputs: Floats, wanted: Floats, penalty: Floats) -> Floats:
+    """Weights of the log-odds of the second class, shape (columns,): Newton's steps, halved until the loss falls."""
+
+    def loss(weights: Floats) -> float:
+        odds = inputs @ weights
+        return float((np.logaddexp(0.0, odds) - wanted * odds).mean() + 0.5 * (penalty * weights**2).sum())
+
+    weights = np.zeros(inputs.shape[1])
+    now = loss(weights)
+    for _ in range(STEPS):
+        stated = 1 / (1 + np.exp(-np.clip(inputs @ weights, -FARTHEST_ODDS, FARTHEST_ODDS)))
+        slope = inputs.T @ (stated - wanted) / len(wanted) + penalty * weights
+        curve = (inputs.T * (stated * (1 - stated) / len(wanted))) @ inputs
+        step = np.linalg.solve(curve + np.diag(penalty + FLATTEST), slope)
+        before = now
+        for _ in range(HALVINGS):
+            now = loss(weights - step)
+            if now <= before:
+                break
+            step = step / 2
+        else:
+            break
+        weights = weights - step
+        if before - now <= SETTLED * before:
+            break
+    return weights
 
 
 def fit_values(train: Table, names: tuple[str, ...], truth: Floats, seed: int) -> Line:
