@@ -169,7 +169,13 @@ class Recorder:
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
-        self.healthy = False
+        self._opened = False
+        self._stuck = False
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a prediction would be recorded now, as far as is known."""
+        return self._opened and not self._stuck and self._thread.is_alive()
 
     # On the event loop.
 
@@ -188,13 +194,18 @@ class Recorder:
         done = self._loop.create_future()
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
+            if not self._writing:
+                self._since = monotonic()
         self._gathered.append(Entry(parts, quote(request), inputs, outputs, done))
         return done
 
     def _hand_over(self) -> None:
         """Give the thread all that was gathered as one batch; when it is not free, it asks later."""
         with self._wake:
-            if not self._gathered or not self._free:
+            if not self._free:
+                return
+            self._stuck = False
+            if not self._gathered:
                 return
             segment = self._segment
             self._free = segment is None
@@ -219,9 +230,14 @@ class Recorder:
             return None
 
     def refuse_stuck(self) -> None:
-        """Refuse what waits for a disk that does not come back; called every now and then."""
-        if self._writing and monotonic() - self._since > RECORD_TIME.value:
-            self.healthy = False
+        """Refuse what waits for a disk that does not come back; called every now and then.
+
+        What waits may be a batch that is written, or requests that came while a segment is sealed,
+        opened or salvaged; ``_since`` is when either began to wait.
+        """
+        late = monotonic() - self._since > RECORD_TIME.value or not self._thread.is_alive()
+        if late and (self._writing or self._gathered):
+            self._stuck = True
             self._refuse_all()
 
     def _refuse_all(self) -> None:
@@ -237,7 +253,9 @@ class Recorder:
 
     def _answer(self, entries: Sequence[Entry], tokens: Sequence[str] | None) -> None:
         """Let the answers of a batch go, and begin the next one."""
-        self._writing = []
+        if self._writing is entries:  # not where the next batch was handed over meanwhile
+            self._writing = []
+            self._since = monotonic()
         self._settle(entries, tokens)
         self._hand_over()
 
@@ -340,10 +358,10 @@ class Recorder:
                     "Prediction records cannot be written; answers are withheld.",
                     error,
                 )
-            self.healthy = False
+            self._opened = False
         else:
             self._fault = None
-            self.healthy = True
+            self._opened = True
 
     def _open(self) -> _Segment:
         now = self._now()
@@ -456,8 +474,10 @@ class Recorder:
                     )
                 else:
                     self._disk.discard(segment.name)
-            except Exception:  # noqa: BLE001 - the thread must outlive every fault; this is tried again
-                return
+            except FileNotFoundError:  # it got its last name, and only the folder could not be synced
+                pass
+            except Exception:  # noqa: BLE001, S112 - the thread must outlive every fault; this is tried again
+                continue
             self._abandoned.remove(segment)
 
     def _end(self) -> None:
@@ -472,7 +492,8 @@ class Recorder:
 
     def _say(self, code: str, what: str, error: Exception) -> None:
         why = error.strerror if isinstance(error, OSError) else None
-        self._report(Refusal(code=code, what=what, why=why or type(error).__name__))
+        with suppress(Exception):  # nobody may be there to hear it; the thread must outlive that
+            self._report(Refusal(code=code, what=what, why=why or type(error).__name__))
 
     # Before the thread begins.
 

@@ -5,7 +5,9 @@ import errno
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from gatewright.kernel.errors import Refusal
 from gatewright.kernel.instants import Instant
 from gatewright.ledger.receipts import PredictionRecord, Receipt, leaf_parts, matches, verify_receipt
 from gatewright.ledger.segments import open_payload, scan, unwrap_key, verify_segment
+from gatewright.serving import recorder as recording
+from gatewright.serving.limits import RECORD_TIME
 from gatewright.serving.recorder import NotRecorded, Recorder
 from gatewright.serving.segment_files import SegmentFiles
 from unit.serving.rig import Rig, wait_for
@@ -31,8 +35,13 @@ class FailingFiles(SegmentFiles):
         super().__init__(folder)
         self.faults: dict[str, int] = {}
         self.half = False
+        self.held: dict[str, threading.Event] = {}
+        self.reached = threading.Event()
 
     def _fail(self, operation: str) -> None:
+        if operation in self.held:
+            self.reached.set()
+            self.held[operation].wait()
         if operation in self.faults:
             raise OSError(self.faults[operation], "the test says so")
 
@@ -75,12 +84,16 @@ class Desk:
 
     def ask(self, count: int = 1) -> list[str | BaseException]:
         """Tokens, or what was raised, of this many predictions at once."""
+        return self.ask_later(count).result(60)
+
+    def ask_later(self, count: int = 1) -> Future[list[str | BaseException]]:
+        """The same, not waited for."""
 
         async def all_of_them() -> list[str | BaseException]:
             asked = [self.recorder.submit(PARTS, f"q-{each}", b"in", b"out") for each in range(count)]
             return await asyncio.gather(*asked, return_exceptions=True)
 
-        return asyncio.run_coroutine_threadsafe(all_of_them(), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(all_of_them(), self.loop)
 
     def close(self) -> None:
         """Seal and end."""
@@ -280,3 +293,83 @@ def test_time_never_goes_back(rig: Rig, disk: FailingFiles) -> None:
 
     stamps = [each.time for each in recorded(rig)]
     assert sorted(stamps) == stamps
+
+
+@pytest.mark.parametrize("operation", ["append", "seal", "create"])
+def test_a_disk_that_hangs_anywhere_is_noticed_and_comes_back(
+    rig: Rig, disk: FailingFiles, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Whatever the disk hangs in, those who wait are refused and the recorder says so; later it goes on by itself."""
+    monkeypatch.setattr(recording, "RECORD_TIME", replace(RECORD_TIME, value=0))
+    back = threading.Event()
+    with desk(rig, disk, seconds=0.05) as found:
+        disk.held[operation] = back
+        first = found.ask_later()
+        disk.reached.wait()
+        waiting = found.ask_later(2)
+        wait_for(lambda: bool(found.recorder._gathered) or bool(found.recorder._writing))
+        while not (first.done() and waiting.done()):
+            found.loop.call_soon_threadsafe(found.recorder.refuse_stuck)
+            time.sleep(0.01)
+        healthy = found.recorder.healthy
+        disk.held = {}
+        back.set()
+        wait_for(lambda: found.recorder.healthy)
+        later = found.ask(2)
+
+    assert [True, True] == refused(waiting.result())
+    assert not healthy
+    assert [False, False] == refused(later)
+
+
+def test_an_answer_does_not_hide_the_next_batch(rig: Rig, disk: FailingFiles) -> None:
+    """The answer of one batch, arriving late, leaves the batch that is being written as it is."""
+    with desk(rig, disk) as found:
+        found.ask()
+        one = [object()]
+        found.recorder._writing = one  # type: ignore[assignment]
+        found.recorder._answer([], [])
+        still = found.recorder._writing
+        found.recorder._writing = []
+
+    assert still is one
+
+
+def test_nobody_to_tell_stops_nothing(rig: Rig, disk: FailingFiles) -> None:
+    """A report that fails, as one to a closed pipe does, ends neither the thread nor the recording."""
+
+    def broken(_: Refusal) -> None:
+        raise BrokenPipeError
+
+    with desk(rig, disk, seconds=0.05) as found:
+        found.recorder._report = broken
+        disk.faults = {"append": errno.EIO}
+        during = found.ask()
+        disk.faults = {}
+        wait_for(lambda: found.recorder.healthy)
+        after = found.ask()
+
+    assert ([True], [False]) == (refused(during), refused(after))
+
+
+def test_a_seal_that_only_its_folder_missed_holds_up_no_other(rig: Rig, disk: FailingFiles) -> None:
+    """A segment that got its last name before the error counts as sealed, and later ones are salvaged."""
+    seal = disk.seal
+
+    def half_seal(name: str) -> None:
+        disk.seal = seal  # type: ignore[method-assign]
+        seal(name)
+        raise OSError(errno.EIO, "the folder could not be synced")
+
+    with desk(rig, disk, seconds=0.05) as found:
+        disk.seal = half_seal  # type: ignore[method-assign]
+        found.ask()
+        wait_for(lambda: len(sealed(rig)) == 1)
+        found.ask()
+        disk.faults = {"append": errno.EIO}
+        found.ask()
+        disk.faults = {}
+        wait_for(lambda: not found.recorder._abandoned and found.recorder.healthy)
+
+    assert 2 == len(recorded(rig))
+    assert [] == list(rig.segments.glob("*.open"))
