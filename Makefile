@@ -70,6 +70,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input \
 		--no-deps --no-build-isolation --editable .
 	@touch $(READY)
+	@echo "Ready. Next: make demo, or .venv/bin/gatewright --help"
 
 # Apart from the lock: what pip takes for torch differs by machine (see requirements-torch.txt).
 .venv/.torch: requirements-torch.txt | $(READY)

@@ -15,7 +15,7 @@ import pytest
 
 from gatewright.models.signature import DataType, ModelSignature, Task, TensorSpec
 from gatewright.serving.codec import Codec
-from scenario.world import Home, environment, serving
+from scenario.world import Home, environment, inside, serving
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECTION = (DOCS / "models.md").read_text("utf-8").partition("## Missing cells")[2].partition("\n## ")[0]
@@ -87,6 +87,17 @@ def test_missing_cells_texts_and_ids_travel_from_the_file_to_the_answer(tmp_path
         del headers["Content-Type"]
         as_curl_does = headers | {"Content-Type": "application/x-www-form-urlencoded"}
         assert 200 == client.post(place, content=body, headers=as_curl_does).status_code
+    pasted = shlex.split(inside(home.root, "example", "loans").out.replace("\\\n", " "))
+    assert "\\" not in pasted
+    assert 3 == len(json.loads(pasted[pasted.index("-d") + 1])["inputs"])
+    (tmp_path / "request.json").write_text(body, "utf-8")
+    turned = json.loads(body)
+    turned["inputs"].reverse()
+    (tmp_path / "turned.json").write_text(json.dumps(turned), "utf-8")
+    (tmp_path / "answer.json").write_text(answer.text, "utf-8")
+    for sent in ("request.json", "turned.json"):
+        verified = home.do("verify", "answer.json", "--request", sent)
+        assert "outputs and the inputs are those that were signed" in json.dumps(verified)
 
 
 def test_the_request_in_the_page_on_serving_is_read() -> None:

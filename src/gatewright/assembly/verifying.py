@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from gatewright.adapters.durable_files import HomeLock
@@ -18,14 +20,16 @@ from gatewright.kernel import canonical
 from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import Misuse, Tampered
+from gatewright.ledger.receipts import PredictionRecord, Receipt
 from gatewright.ledger.segments import scan, verify_segment
 from gatewright.operations import verify
-from gatewright.operations.answers import request_in, saved_in
+from gatewright.operations.answers import Saved, request_in, saved_in
 from gatewright.operations.files import read_file
+from gatewright.operations.released import export
 from gatewright.operations.verify import Verified
 from gatewright.ports import Blobs
 from gatewright.releases.trust import TrustRoot
-from gatewright.releases.verification import require_deployable, verify_release
+from gatewright.releases.verification import VerifiedRelease, require_deployable, verify_release
 
 TRUST_FILE = "trust.json"
 WORKERS_FOLDER = "workers"
@@ -133,13 +137,33 @@ def verify_path(path: Path, trust: Path | Trusted | None, *, request: Path | Non
         found = read_ledger(path)
         return verify.ledger(found.leaves, found.checkpoint, found.disagreements, whom.root)
     folder = whom.place.parent
+    saved = saved_in(read_file(path, limit=verify.RECEIPT_BYTES))
+    if verify.is_export(folder):
+        known: VerifiedRelease | None = verify.exported(folder, whom.root)[0]
+    else:
+        known = _own_release(saved, whom) if whom.home and request is not None else None
     return verify.receipt(
-        saved_in(read_file(path, limit=verify.RECEIPT_BYTES)),
+        saved,
         whom.root,
         _certificates(folder),
         request=None if request is None else request_in(read_file(request, limit=verify.RECEIPT_BYTES)),
-        known=verify.exported(folder, whom.root)[0] if verify.is_export(folder) else None,
+        known=known,
     )
+
+
+def _own_release(saved: Saved, whom: Trusted) -> VerifiedRelease | None:
+    """The release that answered, where this home made it and its ledger can be read here; verified as an export is."""
+    if find_spec("sqlalchemy") is None:
+        return None
+    from gatewright.assembly.homes import read_home  # noqa: PLC0415 - needs the studio
+
+    root = PredictionRecord.decode(Receipt.parse(saved.token).leaf).release
+    with tempfile.TemporaryDirectory(prefix="gatewright-release-") as place, read_home(whom.place) as home:
+        try:
+            folder = export(home, root.hex, Path(place) / "export")
+        except Misuse:
+            return None
+        return verify.exported(folder, whom.root)[0]
 
 
 def verify_home(start: Path, whom: Trusted | None = None) -> Iterable[Verified]:

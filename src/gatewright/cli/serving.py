@@ -111,6 +111,7 @@ def example(
 
     Example: gatewright example loans
     """
+    import sys
     from json import dumps
 
     from gatewright.cli import show
@@ -121,10 +122,12 @@ def example(
     if json:
         show.as_json({"path": made.path, "body": made.body})
         return
-    show.line(f"curl http://{HOST}:{PORT}{made.path} \\")
-    show.line("  -H 'Authorization: Bearer API_KEY' -H 'Content-Type: application/json' \\")
-    body = dumps(made.body, ensure_ascii=False).replace("'", "'\\''")
-    show.line(f"  -d '{body}'")
+    body = dumps(made.body).replace("'", "'\\''")  # ASCII: nothing in it can move the terminal
+    sys.stdout.write(
+        f"curl http://{HOST}:{PORT}{made.path} \\\n"
+        "  -H 'Authorization: Bearer API_KEY' -H 'Content-Type: application/json' \\\n"
+        f"  -d '{body}'\n"
+    )
 
 
 def collect(

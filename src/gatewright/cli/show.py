@@ -46,11 +46,15 @@ def escape(text: str) -> str:
     Control and format characters (escape sequences, reversed writing, zero width) come from whoever
     named a file, a class or a column; each is shown as its code.
     """
-    shown = "".join(
+    return markup.escape(harmless(text))
+
+
+def harmless(text: str) -> str:
+    """Text without controls of the terminal, each shown as its code."""
+    return "".join(
         letter if letter == "\n" or unicodedata.category(letter) not in HIDDEN else f"<U+{ord(letter):04X}>"
         for letter in text
     )
-    return markup.escape(shown)
 
 
 def as_json(value: Any) -> None:
@@ -66,7 +70,7 @@ def mark(word: str) -> str:
 
 def line(text: str = "", *, style: str = "") -> None:
     """Print one line of plain text."""
-    out.print(escape(text), style=style or None)
+    out.print(harmless(text), style=style or None, markup=False)
 
 
 def seconds(time: str) -> str:

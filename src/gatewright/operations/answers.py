@@ -149,13 +149,14 @@ def _flat(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
     return data
 
 
-def _array(tensor: SavedTensor, kind: DataType) -> NDArray[Any]:
+def _array(tensor: SavedTensor, kind: DataType, *, gaps: bool = False) -> NDArray[Any]:
     """The tensor as its receiver held it in the type ``kind``; BadInput for values that do not fit.
 
-    Integers become floats only where none loses a digit, as the server does it.
+    Integers become floats only where none loses a digit, as the server does it. With ``gaps`` a null
+    among floats is a missing cell, NaN, as it is in a request; an answer has none.
     """
     sent, values = tensor.datatype, tensor.values
-    if not all(_fits(each, sent) for each in values):
+    if not all(_fits(each, sent) or (gaps and each is None and sent in FLOATS) for each in values):
         raise _unreadable(f"The data of {tensor.name} is not of the datatype {sent}.")
     if sent in INTEGERS:
         values = [int(each) for each in values]
@@ -192,7 +193,7 @@ def inputs_are(
     """
     for reading in _readings(tensors, signature):
         try:
-            encoding = encode_arrays([(each.name, _array(each, kind)) for each, kind in reading])
+            encoding = encode_arrays([(each.name, _array(each, kind, gaps=True)) for each, kind in reading])
         except BadInput:
             continue
         if matches(encoding):

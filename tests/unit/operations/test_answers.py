@@ -93,6 +93,24 @@ def test_inputs_are_found_as_the_signature_has_them(kind: str, signed: DataType)
         assert inputs_are(request_in(_request(_input("a", kind, [1, 5]))), known, committed.__eq__) is False
 
 
+@pytest.mark.parametrize("signed", [DataType.FP32, DataType.FP64])
+def test_a_missing_cell_is_the_one_that_was_committed_to(signed: DataType) -> None:
+    """A null among floats of a request is NaN, as the server took it; among whole numbers it is nothing."""
+    signature = _signature(_spec("a", signed))
+    body = _request(_input("a", "FP32", [None, 2.5]))
+    codec = Codec(signature)
+    committed = codec.inputs_encoding(codec.read(body).inputs)
+    for known in (signature, None):
+        assert inputs_are(request_in(body), known, committed.__eq__) is True
+        assert (
+            inputs_are(request_in(_request(_input("a", "FP32", [1, 2.5]))), known, committed.__eq__) is False
+        )
+        assert (
+            inputs_are(request_in(_request(_input("a", "INT32", [None, 2]))), known, committed.__eq__)
+            is False
+        )
+
+
 def test_many_inputs_need_the_signature() -> None:
     """With more than two inputs a mismatch is not claimed without the signature; the order as sent is tried."""
     names = ("a", "b", "c")
