@@ -19,7 +19,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from time import monotonic
 
@@ -52,9 +52,10 @@ from gatewright.ledger.segments import (
     scan,
     wrap_key,
 )
-from gatewright.ledger.tree import Frontier, leaf_hash, node_hash
+from gatewright.ledger.tree import leaf_hash
 from gatewright.ports import Signer
 from gatewright.serving.limits import RECORD_TIME
+from gatewright.serving.open_segment import OpenSegment
 from gatewright.serving.segment_disk import SegmentDisk
 
 SEGMENT_SECONDS = 2.0
@@ -98,33 +99,6 @@ class _Batch:
     composed: Composed | None
 
 
-@dataclass(slots=True)
-class _Segment:
-    """The segment being written: how far it is good, and the edge of its Merkle tree."""
-
-    name: str
-    quoted: str
-    handle: int
-    cipher: AESGCM
-    good_bytes: int
-    size: int = 0
-    edge: list[bytes] = field(default_factory=list)
-    first_at: float = 0.0
-
-    def grow(self, hashes: Sequence[bytes]) -> None:
-        """Take in the leaf hashes of a batch that is on the disk (RFC 9162 section 2.1)."""
-        for each in hashes:
-            found, level = each, self.size
-            while level & 1:
-                found = node_hash(self.edge.pop(), found)
-                level >>= 1
-            self.edge.append(found)
-            self.size += 1
-
-    def root(self) -> bytes:
-        return Frontier(size=self.size, hashes=tuple(self.edge)).root()
-
-
 class Recorder:
     """Writes prediction records. ``submit`` on the event loop; the disk's work in a thread of its own.
 
@@ -158,8 +132,8 @@ class Recorder:
         self._records = records
         self._last = Instant(0)
         self._fault: str | None = None
-        self._segment: _Segment | None = None
-        self._abandoned: list[_Segment] = []
+        self._segment: OpenSegment | None = None
+        self._abandoned: list[OpenSegment] = []
         self._gathered: list[Entry] = []
         self._writing: list[Entry] = []
         self._since = 0.0
@@ -220,7 +194,7 @@ class Recorder:
             self._batch = batch
             self._wake.notify()
 
-    def _compose_here(self, segment: _Segment, entries: list[Entry]) -> Composed | None:
+    def _compose_here(self, segment: OpenSegment, entries: list[Entry]) -> Composed | None:
         """A small batch, composed; what fails here fails again in the thread, which knows what to do."""
         if sum(len(entry.inputs) + len(entry.outputs) for entry in entries) > COMPOSE_BYTES:
             return None
@@ -335,7 +309,7 @@ class Recorder:
         if self._abandoned and self._segment is not None:
             self._salvage()
 
-    def _is_full(self, segment: _Segment) -> bool:
+    def _is_full(self, segment: OpenSegment) -> bool:
         return (
             segment.size >= self._records
             or segment.good_bytes >= SEGMENT_BYTES
@@ -363,14 +337,14 @@ class Recorder:
             self._fault = None
             self._opened = True
 
-    def _open(self) -> _Segment:
+    def _open(self) -> OpenSegment:
         now = self._now()
         name = f"{now.ns:020d}-{self._entropy(NAME_BYTES).hex()}"  # names sort as times do
         key = self._entropy(KEY_BYTES)
         wrapped = wrap_key(self._home_key, key, segment=name, nonce=self._entropy(NONCE_BYTES))
         head = open_segment(SegmentHeader(segment=name, worker=self._worker, opened=now, wrapped_key=wrapped))
         handle = self._disk.create(name, head)
-        return _Segment(name, quote(name), handle, AESGCM(key), len(head))
+        return OpenSegment(name, quote(name), handle, AESGCM(key), len(head))
 
     def _write_or_refuse(self, batch: _Batch) -> list[str] | None:
         """Whatever fails while a batch is made, nobody is left waiting and nobody is answered."""
@@ -398,7 +372,7 @@ class Recorder:
         segment.grow(hashes)
         return tokens
 
-    def _compose(self, segment: _Segment, entries: list[Entry]) -> Composed:
+    def _compose(self, segment: OpenSegment, entries: list[Entry]) -> Composed:
         time = str(self._now())
         random = self._entropy(2 * SALT_BYTES * len(entries))
         frames, hashes, leaves, salts = [], [], [], []
@@ -440,7 +414,7 @@ class Recorder:
         ).encode()
         return pack_statement(SEAL, statement, self._signer.sign(statement))
 
-    def _seal(self, segment: _Segment) -> None:
+    def _seal(self, segment: OpenSegment) -> None:
         try:
             self._disk.append(segment.handle, self._seal_frame(segment.name, segment.size, segment.root()))
             self._disk.seal(segment.name)
@@ -450,13 +424,13 @@ class Recorder:
         self._segment = None
         self._let_go(segment)
 
-    def _let_go(self, segment: _Segment) -> None:
+    def _let_go(self, segment: OpenSegment) -> None:
         try:
             self._disk.close(segment.handle)
         except OSError as error:
             self._say("serving.segment-close", "A segment's file could not be closed.", error)
 
-    def _abandon(self, segment: _Segment, error: Exception) -> None:
+    def _abandon(self, segment: OpenSegment, error: Exception) -> None:
         """Never write to this segment again; remember how far it was on the disk."""
         self._say("serving.segment-abandoned", f"Segment {segment.name} failed and is left as it is.", error)
         self._let_go(segment)

@@ -45,6 +45,7 @@ def known() -> KnownChecks:
         ),
         "performance.slices": Known(metrics={"accuracy": CLASSIFICATION, "mae": (Task.REGRESSION,)}),
         "performance.baseline": Known(),
+        "performance.importance": Known(),
         "performance.cross-validation": Known(),
         "fairness.groups": Known(),
         "efficiency.latency": Known(metrics={"p95": tuple(Task)}),
