@@ -28,8 +28,9 @@ from gatewright.adapters.key_files import KeyFolder
 from gatewright.assembly.homes import create_home, read_home
 from gatewright.assembly.mounting import mount_home
 from gatewright.assembly.probing import ask
-from gatewright.assembly.serving import DATA_FILE, WORKER_FILE, serve_folder
+from gatewright.assembly.serving import DATA_FILE, PLAN_DIGEST_FILE, WORKER_FILE, serve_folder
 from gatewright.cli.commands import app
+from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput, GatewrightError, Misuse
 from gatewright.kernel.version import VERSION
 from gatewright.operations.collect import recorded_predictions
@@ -298,8 +299,8 @@ def test_beyond_the_loopback_it_says_that_nothing_is_encrypted(served: Running) 
     assert "Traffic is NOT encrypted" in served.log.read_text("utf-8")
 
 
-def test_the_folder_holds_no_key_and_the_secret_only_two(mounted: Mounted) -> None:
-    """What may be read by many has no private key and no API key; the secret has two files, for its owner alone."""
+def test_the_folder_holds_no_key_and_the_secret_two_and_the_plans_digest(mounted: Mounted) -> None:
+    """What many may read has no private key and no API key; the secret has three files, for its owner alone."""
     everything = b"".join(
         path.read_bytes() for path in (mounted.folder / "serving").rglob("*") if path.is_file()
     )
@@ -309,7 +310,9 @@ def test_the_folder_holds_no_key_and_the_secret_only_two(mounted: Mounted) -> No
     home = mounted.home.folder / ".gatewright" / "keys" / DATA_FILE
     assert home.read_bytes() != (mounted.folder / "secret" / DATA_FILE).read_bytes()
     modes = {path.name: path.stat().st_mode & 0o777 for path in (mounted.folder / "secret").iterdir()}
-    assert {WORKER_FILE: 0o600, DATA_FILE: 0o600} == modes
+    assert {WORKER_FILE: 0o600, DATA_FILE: 0o600, PLAN_DIGEST_FILE: 0o600} == modes
+    digest = Digest.of((mounted.folder / "serving" / "plan.dsse").read_bytes())
+    assert digest.hex == (mounted.folder / "secret" / PLAN_DIGEST_FILE).read_text("ascii")
 
 
 def _refusal(folder: Path, tmp_path: Path, fingerprint: str) -> str:
@@ -373,6 +376,54 @@ def test_another_folder_put_in_the_place_of_this_one_is_refused(mounted: Mounted
     assert "serving.no-plan" == _refusal(folder, tmp_path, mounted.fingerprint)
 
 
+def _gatewright(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gatewright", *arguments],
+        cwd=home, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True,
+        timeout=READY_SECONDS, check=False,
+    )  # fmt: skip
+
+
+def test_an_older_plan_of_the_home_is_not_put_back(mounted: Mounted, tmp_path: Path) -> None:
+    """A plan that answered with version 1, put into a folder of version 2, is refused by its digest."""
+    # All but the digest holds: its signatures, and every content, as version 1 is the previous release.
+    home = Path(shutil.copytree(mounted.home.folder, tmp_path / "home", ignore=shutil.ignore_patterns("out")))
+    for command in (
+        ["deploy", NAME, "--new-key"],
+        ["release", "mount", "--to", "older"],
+        ["model", "add", "model.onnx", "--name", NAME, "--trained-on", NAME],
+        ["ship", NAME],
+        ["release", "mount", "--to", "newer"],
+    ):
+        done = _gatewright(home, *command)
+        assert 0 == done.returncode, done.stdout + done.stderr
+    older, newer = home / "older" / "serving" / "plan.dsse", home / "newer" / "serving" / "plan.dsse"
+    named, found = (Digest.of(place.read_bytes()).short for place in (newer, older))
+    shutil.copy(older, newer)
+
+    served = _gatewright(
+        home, "serve", "--folder", "newer/serving", "--keys", "newer/secret", "--segments", "records",
+        "--fingerprint", mounted.fingerprint, "--port", "0",
+    )  # fmt: skip
+
+    assert 1 == served.returncode, served.stdout + served.stderr
+    said = " ".join(served.stderr.split())
+    assert f"The plan's file has digest {found}; the secret names {named}." in said
+    assert "in force" not in said
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"0" * 63])
+def test_a_secret_without_the_digest_of_a_plan_serves_nothing(
+    mounted: Mounted, tmp_path: Path, content: bytes
+) -> None:
+    """What is no digest allows no plan; it does not allow every plan."""
+    folder = _copy(mounted, tmp_path)
+    (folder / "secret" / PLAN_DIGEST_FILE).write_bytes(content)
+    assert "assembly.plan-digest" == _refusal(folder, tmp_path, mounted.fingerprint)
+    (folder / "secret" / PLAN_DIGEST_FILE).unlink()
+    assert "operations.no-file" == _refusal(folder, tmp_path, mounted.fingerprint)
+
+
 def test_another_worker_key_is_refused(mounted: Mounted, tmp_path: Path) -> None:
     """A key that the folder's certificate does not name would sign worthless receipts."""
     folder = _copy(mounted, tmp_path)
@@ -381,10 +432,11 @@ def test_another_worker_key_is_refused(mounted: Mounted, tmp_path: Path) -> None
     assert "assembly.worker-not-certified" == _refusal(folder, tmp_path, mounted.fingerprint)
 
 
-def test_keys_that_everybody_can_read_are_refused(mounted: Mounted, tmp_path: Path) -> None:
-    """A secret mounted with mode 0444 is not used."""
+@pytest.mark.parametrize("name", [WORKER_FILE, DATA_FILE, PLAN_DIGEST_FILE])
+def test_a_secret_that_everybody_can_read_is_refused(mounted: Mounted, tmp_path: Path, name: str) -> None:
+    """A secret of which one file is mounted with mode 0444 is not used."""
     folder = _copy(mounted, tmp_path)
-    (folder / "secret" / WORKER_FILE).chmod(0o444)
+    (folder / "secret" / name).chmod(0o444)
     assert "keys.readable-by-others" == _refusal(folder, tmp_path, mounted.fingerprint)
 
 

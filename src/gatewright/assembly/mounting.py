@@ -7,7 +7,8 @@ from pathlib import Path
 from gatewright.adapters.durable_files import create_exclusively, make_folder
 from gatewright.adapters.local_blobs import LocalBlobs
 from gatewright.assembly.homes import read_home
-from gatewright.assembly.serving import DATA_FILE, WORKER_FILE
+from gatewright.assembly.serving import DATA_FILE, PLAN_DIGEST_FILE, WORKER_FILE
+from gatewright.kernel.digests import Digest
 from gatewright.operations.files import read_file
 from gatewright.operations.mount import Mounted, mount
 
@@ -22,9 +23,10 @@ def mount_home(start: Path, folder: Path) -> Mounted:
     with read_home(start) as home, home.exclusive():
         worker = read_file(home.folder / "keys" / WORKER_FILE, limit=KEY_FILE_BYTES)
 
-        def keep_keys(place: Path, key: bytes) -> None:
+        def keep_keys(place: Path, key: bytes, plan: Digest) -> None:
             make_folder(place)
             create_exclusively(place / WORKER_FILE, worker)
             create_exclusively(place / DATA_FILE, key.hex().encode())
+            create_exclusively(place / PLAN_DIGEST_FILE, plan.hex.encode())
 
         return mount(home, folder, store=LocalBlobs, keep_keys=keep_keys)

@@ -17,16 +17,18 @@ from gatewright.adapters.key_files import KeyFolder
 from gatewright.adapters.local_blobs import LocalBlobs
 from gatewright.assembly.settings import Settings, find_root, passphrase, read_trust
 from gatewright.assembly.verifying import trusted
-from gatewright.kernel.errors import Misuse, Tampered
+from gatewright.kernel.digests import Digest
+from gatewright.kernel.errors import BadInput, Misuse, Tampered
 from gatewright.kernel.instants import Instant
 from gatewright.operations.files import file_failures, read_file
 from gatewright.ports import Signer
 from gatewright.releases.worker_keys import verify_worker_key
-from gatewright.serving.worker import Reach, WorkerSettings, run_worker
+from gatewright.serving.worker import Reach, Worker, WorkerSettings, run_worker
 
 COLLECTOR_STOP_S = 15.0
 WORKER_FILE = "worker-ed25519.pem"
 DATA_FILE = "data.key"
+PLAN_DIGEST_FILE = "plan.sha256"
 KEY_FILE_BYTES = 65_536
 CERTIFICATE_BYTES = 65_536
 
@@ -68,9 +70,10 @@ def serve_folder(
 ) -> int:
     """Serve a folder that ``release mount`` wrote, without the home, until told to stop.
 
-    ``keys`` holds the worker's key and the payload key; ``segments`` takes the records; ``fingerprint``
-    is that of the home's public keys: those in the folder are believed only if they have it. Raises
-    Misuse without one, Tampered for other keys, Refused where the plan is not taken.
+    ``keys`` holds the worker's key, the payload key and the digest of the one plan that is taken;
+    ``segments`` takes the records; ``fingerprint`` is that of the home's public keys: those in the
+    folder are believed only if they have it. Raises Misuse without one, Tampered for other keys,
+    BadInput where there is no digest, Refused where the plan is not taken.
     """
     if not fingerprint:
         raise Misuse(
@@ -81,6 +84,7 @@ def serve_folder(
         )
     trust = trusted(folder, fingerprint=fingerprint).root
     signer, data_key = _keys(keys)
+    digest = _plan_digest(keys / PLAN_DIGEST_FILE)
     certified = verify_worker_key(read_file(folder / "worker.dsse.json", limit=CERTIFICATE_BYTES), trust)
     if certified.public.id != signer.public.id:
         raise Tampered(
@@ -90,7 +94,7 @@ def serve_folder(
             next="Mount the folders 'serving' and 'secret' of one and the same 'release mount'.",
             place=str(keys),
         )
-    run_worker(
+    worker = Worker(
         WorkerSettings(
             plan=folder / "plan.dsse",
             segments=segments,
@@ -106,7 +110,38 @@ def serve_folder(
         trust=trust,
         clock=lambda: Instant(time.time_ns()),
     )
+    worker.plans.only = digest
+    worker.run()
     return 0
+
+
+def _plan_digest(place: Path) -> Digest:
+    """The digest of the only plan to be taken: an older one of the home is as well signed as this."""
+    text = _kept(place).decode("ascii", "replace").strip()
+    try:
+        return Digest.parse(text)
+    except BadInput:
+        raise BadInput(
+            "assembly.plan-digest",
+            f"{place} does not hold the digest of a plan.",
+            next="Mount the secret as 'gatewright release mount' wrote it.",
+        ) from None
+
+
+def _kept(place: Path) -> bytes:
+    """What a file of a mounted secret holds; raises Misuse where every user may read or replace it."""
+    content = read_file(place, limit=KEY_FILE_BYTES)
+    with file_failures("look at the secret", place):
+        mode = place.stat().st_mode
+    if mode & stat.S_IRWXO:
+        raise Misuse(
+            "keys.readable-by-others",
+            f"The file {place.name} of the secret is open to every user.",
+            why="What others can read or replace proves nothing.",
+            next="Mount the secret with mode 0400 or 0440.",
+            place=str(place),
+        )
+    return content
 
 
 def _keys(folder: Path) -> tuple[Signer, bytes]:
@@ -118,17 +153,8 @@ def _keys(folder: Path) -> tuple[Signer, bytes]:
     with tempfile.TemporaryDirectory(prefix="gatewright-") as made:
         private = Path(made)
         for name in (WORKER_FILE, DATA_FILE):
-            place = folder / name
-            content = read_file(place, limit=KEY_FILE_BYTES)
-            with file_failures("look at the key", place):
-                if place.stat().st_mode & stat.S_IRWXO:
-                    raise Misuse(
-                        "keys.readable-by-others",
-                        f"The key file {name} is open to every user.",
-                        why="A key that others can read or replace proves nothing.",
-                        next="Mount the secret with mode 0400 or 0440.",
-                        place=str(place),
-                    )
+            content = _kept(folder / name)
+            with file_failures("copy the key", private / name):
                 handle = os.open(private / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as copy:
                 copy.write(content)

@@ -6,7 +6,7 @@ together (Holm 1979), and so do those of the slices. Nothing is called better th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,8 +119,13 @@ class Comparison:
     sentence: str
 
 
-def compare(a: Case, b: Case, names: tuple[str, str], doubts: Sequence[str]) -> Comparison | NoAnswers:
-    """Compare the answers of two cases with the same test rows and the same classes."""
+def compare(
+    a: Case, b: Case, names: tuple[str, str], doubts: Sequence[str], denied: Collection[str] = ()
+) -> Comparison | NoAnswers:
+    """Compare the answers of two cases with the same test rows and the same classes.
+
+    ``denied`` are the names that the policy denied when they were last checked: none of them is recommended.
+    """
     found = answers_of(a), answers_of(b)
     for each in found:
         if isinstance(each, NoAnswers):
@@ -143,7 +148,7 @@ def compare(a: Case, b: Case, names: tuple[str, str], doubts: Sequence[str]) -> 
         recommended=NOTHING,
         sentence="",
     )
-    recommended, sentence = _recommendation(comparison)
+    recommended, sentence = _recommendation(comparison, denied)
     return replace(comparison, recommended=recommended, sentence=sentence)
 
 
@@ -281,14 +286,19 @@ def _faster(a: Interval | None, b: Interval | None) -> str:
     return A if a.high <= FASTER * b.low else B if b.high <= FASTER * a.low else ""
 
 
+_LAST = "when it was last checked"
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
 
 
-def _recommendation(found: Comparison) -> tuple[str, str]:
-    """What follows from the numbers, and in which words."""
+def _recommendation(found: Comparison, denied: Collection[str]) -> tuple[str, str]:
+    """What follows from the numbers and from what the policy denied, and in which words."""
     if found.doubts:
         return NOTHING, f"Nothing is recommended: {' '.join(found.doubts)}"
+    if {found.a, found.b} <= set(denied):
+        return NOTHING, "Nothing is recommended: the policy denied both when they were last checked."
     better = [each.name for each in found.measures if each.better == B]
     worse = [each.name for each in found.measures if each.better == A]
     better_slices = [each.slice for each in found.slices if each.better == B]
@@ -296,12 +306,20 @@ def _recommendation(found: Comparison) -> tuple[str, str]:
     rises = _words(better, better_slices)
     falls = _words(worse, worse_slices)
     if rises and falls:
-        return MIXED, f"{found.b} is better {rises}, and worse {falls}. Decide which of them your use needs."
+        but = f" The policy denied {next(iter(denied))} {_LAST}." if denied else ""
+        said = f"{found.b} is better {rises}, and worse {falls}."
+        return MIXED, f"{said} Decide which of them your use needs.{but}"
+    if rises and found.b in denied:
+        said = f"{found.b} is better {rises}, but the policy denied it {_LAST}."
+        return A, f"{said} Keep {found.a} until a check of {found.b} is allowed."
+    if falls and found.a in denied:
+        said = f"{found.b} is worse {falls}, and the policy denied {found.a} {_LAST}."
+        return NOTHING, f"Nothing is recommended: {said}"
     if rises:
         return B, f"{found.b} is better {rises}; nothing shows it is worse. Ship {found.b}."
     if falls:
         return A, f"{found.b} is worse {falls}; nothing shows it is better. Keep {found.a}."
-    return NEITHER, _undecided(found)
+    return NEITHER, _undecided(found, denied)
 
 
 def _words(measures: Sequence[str], slices: Sequence[str]) -> str:
@@ -311,14 +329,17 @@ def _words(measures: Sequence[str], slices: Sequence[str]) -> str:
     return " and ".join(said)
 
 
-def _undecided(found: Comparison) -> str:
-    """Two versions that do not differ: the cheaper one stays, else A."""
+def _undecided(found: Comparison, denied: Collection[str]) -> str:
+    """Two versions that do not differ: the one that is not denied stays, else the cheaper one, else A."""
     size = found.disagreement.rows
     said = (
         "Both give the same answers"
         if not found.disagreement.differ and all(each.difference == 0 for each in found.measures)
         else f"No difference is shown on {size:,} rows"
     )
+    for name, other in ((found.a, found.b), (found.b, found.a)):
+        if name in denied:
+            return f"{said}. Keep {other}: the policy denied {name} {_LAST}."
     cheaper = {each.cheaper for each in found.costs} - {""}
     names = {A: found.a, B: found.b}
     if len(cheaper) == 1:

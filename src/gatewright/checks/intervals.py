@@ -24,6 +24,8 @@ WILSON = "Wilson score (1927)"
 MOVER = "MOVER (Zou & Donner 2008) over Wilson"
 JACCARD = "Wilson score on the Jaccard index, transformed to F1"
 MEAN = "scaled chi-square (Satterthwaite 1946), tail-adjusted"
+NORMAL_IQR = 1.349
+"""The interquartile range of a normal distribution in its standard deviations."""
 RATIO = "delta method on the logarithm, tail-adjusted"
 ORDER = "order statistics, binomial"
 
@@ -42,6 +44,25 @@ class Interval:
 def normal_point(confidence: float) -> float:
     """The two-sided normal quantile: 1.96 for 0.95."""
     return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def computable(values: Floats) -> bool:
+    """Whether the squares of the values, shape (n,), neither overflow nor vanish: a variance means something."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        variance = float(np.var(values)) if len(values) else 0.0
+    return math.isfinite(variance) and (variance > 0 or float(np.ptp(values)) == 0)
+
+
+def robust_spread(values: Floats) -> float:
+    """The smaller of the standard deviation and IQR / 1.349 (where that is above zero); shape (n,), n > 0.
+
+    A single far value moves the first without bound and the second hardly (Huber, "Robust
+    Statistics", 1981, section 5.1).
+    """
+    low, high = np.quantile(values, [0.25, 0.75])
+    middle = float(high - low) / NORMAL_IQR
+    whole = float(np.std(values))
+    return min(whole, middle) if middle > 0 else whole
 
 
 def wilson(count: float, size: float, confidence: float = CONFIDENCE) -> Interval:
@@ -126,7 +147,7 @@ def positive_mean(values: Floats, confidence: float = CONFIDENCE) -> Interval | 
         return None
     mean = float(values.mean())
     variance = float(values.var(ddof=1))
-    if not (mean > 0 and variance > (1e-12 * mean) ** 2 and math.isfinite(variance)):
+    if not (math.isfinite(variance) and mean > 0 and math.sqrt(variance) > 1e-12 * mean):
         return None
     freedom = 2 * len(values) * mean**2 / (variance * _tail_factor(values - mean))
     tail = (1 - confidence) / 2

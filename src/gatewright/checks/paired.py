@@ -114,7 +114,7 @@ def means(left: Floats, right: Floats) -> Difference | None:
     if not gaps.any():
         return same(size)
     value, variance = float(gaps.mean()), float(gaps.var(ddof=1))
-    if not (variance > (1e-12 * abs(value)) ** 2 and math.isfinite(variance)):
+    if not (math.isfinite(variance) and math.sqrt(variance) > 1e-12 * abs(value)):
         return None
     deviations = (gaps - value) ** 2
     tails = 1 + min((float((deviations**2).mean()) / float(deviations.mean()) ** 2 - 1) / size, 1.0)

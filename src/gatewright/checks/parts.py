@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.checks.answers import spelling
-from gatewright.checks.cuts import MISSING, MOST_VALUES, NAME_LENGTH
+from gatewright.checks.cuts import MISSING, MOST_VALUES, parts_between, shown
 from gatewright.datasets.table import Column, Kind
 
 NO_PART = -1
@@ -47,7 +47,7 @@ def cut(column: Column, train: Column | None, rows: Indices, bins: int) -> Cut:
     else:
         names, codes = _by_number(column.values[rows].astype(np.float64), _known(model), bins)
     codes = np.where(gone, len(names), codes)
-    named = tuple(f"{column.name[:NAME_LENGTH]}={name[:NAME_LENGTH]}" for name in (*names, MISSING))
+    named = tuple(f"{shown(column.name)}={shown(name)}" for name in (*names, MISSING))
     return Cut(names=named, codes=codes)
 
 
@@ -78,8 +78,4 @@ def _by_number(
             distinct[place] == values, place, NO_PART
         )
     edges = np.unique(np.quantile(known, np.arange(1, bins) / bins)).tolist()
-    names = [
-        f"{'' if low is None else f'{low:.6g} <= '}x{'' if high is None else f' < {high:.6g}'}"
-        for low, high in zip([None, *edges], [*edges, None], strict=True)
-    ]
-    return names, np.searchsorted(edges, values, side="right")
+    return parts_between(edges), np.searchsorted(edges, values, side="right")

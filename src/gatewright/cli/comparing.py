@@ -9,11 +9,19 @@ import typer
 from gatewright.cli import options
 
 if TYPE_CHECKING:
-    from gatewright.checks.comparison import Comparison
+    from gatewright.checks.comparison import Comparison, Measured, SliceDifference
     from gatewright.operations.compare import Compared
 
 SHOWN = 6
 """Most slices and rows that are shown to people."""
+WIDE = 96
+"""From this many columns of the terminal on, tables hold the difference beside its interval."""
+_SAID = {
+    "": "was not checked",
+    "allow": "allowed by the policy when it was last checked",
+    "needs-approval": "allowed by the policy when it was last checked, with approvals",
+    "deny": "denied by the policy when it was last checked",
+}
 _TINY_P = 0.001
 _LARGE = 1e6
 
@@ -46,6 +54,7 @@ def compare(
             {
                 **body_of(compared.entry),
                 "decisions": list(compared.decisions),
+                "live": [list(names) for names in compared.live],
                 "comparison_document": body_of(compared.comparison),
             }
         )
@@ -63,6 +72,12 @@ def tell(compared: Compared) -> None:
         f"  [bold]A[/] {show.escape(found.a)}   [bold]B[/] {show.escape(found.b)}   "
         f"[dim]{found.disagreement.rows:,} test rows of {show.escape(entry.dataset)}[/]"
     )
+    for letter, ref, said, names in zip(
+        "AB", (found.a, found.b), compared.decisions, compared.live, strict=True
+    ):
+        live = f"live on {', '.join(names)}" if names else "not live"
+        denied = "yellow" if said == "deny" else "dim"
+        show.line(f"  {letter} {ref}: {_SAID.get(said, said)}; {live}", style=denied)
     _tell_measures(found)
     _tell_costs(found)
     _tell_disagreement(found)
@@ -72,8 +87,6 @@ def tell(compared: Compared) -> None:
     )
     show.out.print(f"{sign} [bold]{show.escape(found.sentence)}[/]")
     decision = compared.decisions[1]
-    if decision == "deny":
-        show.line(f"  The policy denies {found.b} as it was last checked.", style="yellow")
     if found.recommended == "b":
         show.hint(
             f"Next: gatewright {'ship' if decision in ('allow', 'needs-approval') else 'check'} {found.b}"
@@ -102,24 +115,37 @@ def _better(which: str) -> str:
     return {"a": "[yellow]A[/]", "b": "[green]B[/]"}.get(which, "[dim]not shown[/]")
 
 
+def _change() -> tuple[str, ...]:
+    """The headings of the difference; a narrow terminal has its interval alone, so that no name is broken."""
+    from gatewright.cli import show
+
+    return ("B − A", "95 % interval") if show.out.width >= WIDE else ("B − A, 95 %",)
+
+
+def _changed(each: Measured | SliceDifference) -> tuple[str, ...]:
+    low, high = number(each.low, signed=True), number(each.high, signed=True)
+    if len(_change()) == 1:
+        return (f"{low}…{high}",)
+    return number(each.difference, signed=True), f"{low} to {high}"
+
+
 def _tell_measures(found: Comparison) -> None:
     from gatewright.cli import show
 
     show.table(
-        ("measure", "A", "B", "B − A", "95 % interval", "p", "better"),
+        ("measure", "A", "B", *_change(), "p", "better"),
         (
             (
-                each.name + ("" if each.higher_is_better else " ↓"),
+                each.name + ("" if each.higher_is_better else "\u00a0↓"),
                 number(each.a),
                 number(each.b),
-                number(each.difference, signed=True),
-                f"{number(each.low, signed=True)} to {number(each.high, signed=True)}",
+                *_changed(each),
                 _p(each.p),
                 _better(each.better),
             )
             for each in found.measures
         ),
-        right=("A", "B", "B − A", "95 % interval", "p"),
+        right=("A", "B", *_change(), "p"),
     )
     show.line("  ↓ less is better; p after Holm's correction over the measures", style="dim")
 
@@ -168,19 +194,18 @@ def _tell_slices(found: Comparison) -> None:
         show.line(f"  No slice of {found.slices_tested} is shown to differ between them.")
         return
     show.table(
-        ("slice", "rows", "A", "B", "B − A", "95 % interval", "better"),
+        ("slice", "rows", "A", "B", *_change(), "better"),
         (
             (
                 show.escape(each.slice),
                 f"{each.rows:,}",
                 number(each.a),
                 number(each.b),
-                number(each.difference, signed=True),
-                f"{number(each.low, signed=True)} to {number(each.high, signed=True)}",
+                *_changed(each),
                 _better(each.better),
             )
             for each in found.slices[:SHOWN]
         ),
         title=f"Where they differ: {found.slices[0].measure}, {found.slices_tested} slices tested",
-        right=("rows", "A", "B", "B − A", "95 % interval"),
+        right=("rows", "A", "B", *_change()),
     )

@@ -31,7 +31,7 @@ def serve(
     folder: Annotated[
         Path | None, typer.Option(help="Serve this folder of 'release mount', without a home.")
     ] = None,
-    keys: Annotated[Path | None, typer.Option(help="With --folder: folder of its two keys.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="With --folder: folder of its secrets.")] = None,
     segments: Annotated[
         Path | None, typer.Option(help="With --folder: writable folder for the records.")
     ] = None,

@@ -9,7 +9,7 @@ judged on other inputs than it learned from.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -83,9 +83,9 @@ class Frames:
         """The true answers of the training rows."""
         return next(column for column in self.columns[0] if column.name == self.about.target)
 
-    def for_comparison(self) -> Any:
-        """The test rows with the columns that a model may take, and no others."""
-        return frames.select(self.test, self.features)
+    def for_comparison(self, *, dropped: bool = False) -> Any:
+        """The test rows with the columns that a model may take, and on demand with the ``dropped`` ones."""
+        return frames.select(self.test, (*self.features, *(self.about.dropped if dropped else ())))
 
 
 def _names(frame: Any, which: str) -> tuple[str, ...]:
@@ -226,10 +226,51 @@ def task_named(text: str) -> TargetKind | None:
         ) from None
 
 
-def plain(rows: Any, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
-    """The named columns of rows to predict, as :func:`gatewright.models.feeds.feeds` takes them."""
-    _names(rows, "given")
+def plain(
+    rows: Any, names: Sequence[str], texts: Collection[str] | None = None
+) -> Mapping[str, NDArray[Any]]:
+    """The named columns of rows to predict, as :func:`gatewright.models.feeds.feeds` takes them.
+
+    Where ``texts`` says which of them hold texts, None in any other is a missing number. Raises BadInput
+    (``client.not-columns``) for what is no table, and what ``frames.columns_of`` raises.
+    """
+    if not frames.is_named(rows) and not hasattr(rows, "columns"):
+        raise _not_columns(f"The rows to predict are {type(rows).__name__}, which has no column names.")
+    held = {name: rows[name] for name in names_of(rows)}
+    for name in set(names) & set(held):
+        if not _is_list(held[name]):
+            raise _not_columns(f"The column {name!r} is a single value, {str(held[name])[:80]!r}.")
+        if texts is not None and name not in texts:
+            held[name] = _numbers(held[name])
     return {
         column.name: column.values if column.kind is Kind.TEXT else column.values.astype(np.float64)
-        for column in columns_of(rows, names)
+        for column in columns_of(held, names)
     }
+
+
+def _not_columns(what: str) -> BadInput:
+    return BadInput(
+        "client.not-columns",
+        what,
+        next="Give a frame, or a mapping from column to a list of values, one for each row: "
+        '{"income": [1200.0, None], "town": ["north", "south"]}.',
+    )
+
+
+def _is_list(column: Any) -> bool:
+    return (
+        hasattr(column, "__len__") and not isinstance(column, str | bytes) and getattr(column, "ndim", 1) > 0
+    )
+
+
+def _numbers(column: Any) -> Any:
+    """The cells as numbers with NaN where one is missing, if there are only numbers and gaps; else as they are."""
+    if np.asarray(column).dtype != np.object_:
+        return column
+    cells = list(column)
+    gaps = [frames.is_gap(cell) for cell in cells]
+    if not any(gaps) or not all(
+        gap or isinstance(cell, int | float) for cell, gap in zip(cells, gaps, strict=True)
+    ):
+        return column
+    return np.array([np.nan if gap else cell for cell, gap in zip(cells, gaps, strict=True)], np.float64)

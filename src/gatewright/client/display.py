@@ -51,14 +51,14 @@ SIGNS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A word that says how something stands: a key of :data:`SIGNS`."""
+    """A word that says how something stands: a key of :data:`SIGNS`, and after a semicolon what limits it."""
 
     word: str
 
     @property
     def sign(self) -> Sign:
         """How it is marked."""
-        return SIGNS.get(self.word, _PLAIN)
+        return SIGNS.get(self.word.partition(";")[0], _PLAIN)
 
 
 Cell: TypeAlias = "str | Mark"

@@ -20,6 +20,7 @@ from gatewright.client.parity import Parity
 from gatewright.client.server import url_of
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import DependencyFailed, Misuse
+from gatewright.models.signature import DataType
 from gatewright.models.signature_format import decode_signature
 from gatewright.operations import check as checking
 from gatewright.operations import ship as shipping
@@ -111,9 +112,11 @@ class Live(Shown):
         """What each step made."""
         if self.shipped is not None:
             return sheets.shipped_sheet(self.shipped, self.steps, has_key=self.has_key)
+        key = "a further API key was made, kept in this process and nowhere else: .api_key."
+        done = f"{key} Nothing else was done." if self.has_key else "nothing was done."
         return Sheet(
             title=f"{self.ref} is live already",
-            lead=((Mark(word="live"), f"{self.ref} answers on endpoint {self.endpoint}; nothing was done."),),
+            lead=((Mark(word="live"), f"{self.ref} answers on endpoint {self.endpoint}; {done}"),),
         )
 
 
@@ -197,11 +200,12 @@ class Model(Shown):
     def predict(self, rows: Any, *, endpoint: str = "", api_key: str = "") -> Answers:
         """Ask the live endpoint about rows: class names, probabilities, and a receipt for each request.
 
-        ``rows`` is a DataFrame or mapping with the model's columns; others are left out. There is no other
+        ``rows`` is a DataFrame, or a mapping from column to a list of values, with the model's columns; others
+        are left out. A None in a column of numbers is a missing number. There is no other
         prediction here: each one is recorded, or none is made.
 
         Raises Misuse: ``client.not-live`` where this version is not live there, ``client.no-server`` where no
-        server runs, ``client.no-key`` without a key; what :func:`gatewright.client.asking.ask` raises.
+        server runs, ``client.no-key`` without a key; what :func:`gatewright.client.dataset.plain` and :func:`gatewright.client.asking.ask` raises.
         """
         name = endpoint or self.version.name
         key = api_key or _KEYS.get((self.root, name), "")
@@ -224,7 +228,12 @@ class Model(Shown):
                 next="Give it: .predict(rows, api_key=...), or make a further one: .ship(new_key=True)",
             )
         url = _answering(self.root, live)
-        columns = plain(rows, [column for spec in signature.inputs for column in spec.columns])
+        texts = {
+            column for spec in signature.inputs if spec.datatype is DataType.BYTES for column in spec.columns
+        }
+        columns = plain(
+            rows, [column for spec in signature.inputs for column in spec.columns], frozenset(texts)
+        )
         return asking.ask(
             asking.Endpoint(url=url, name=name, api_key=key), self.ref, signature, columns, self.root
         )

@@ -49,6 +49,17 @@ def _rename(graph: Any, names: Mapping[str, str]) -> None:
         each.name = renamed.get(each.name, each.name)
 
 
+def divide_input(model: Any, columns: int) -> None:
+    """Let a model of one matrix take its columns, shape (rows, 1) each, as inputs of their own in their order."""
+    (whole,) = model.graph.input
+    element = whole.type.tensor_type.elem_type
+    parts = [f"{whole.name}_column_{place}" for place in range(columns)]
+    nodes = [onnx.helper.make_node("Concat", parts, [whole.name], axis=1), *model.graph.node]
+    del model.graph.input[:], model.graph.node[:]
+    model.graph.input.extend(onnx.helper.make_tensor_value_info(name, element, [None, 1]) for name in parts)
+    model.graph.node.extend(nodes)
+
+
 def take_floats(model: Any) -> None:
     """Let a model that computes in float64 take its float64 inputs as float32."""
     casts = []

@@ -3,9 +3,9 @@
 A converter offers candidates (float32 inputs, then float64, …). The first that answers alike on the
 rows is taken; if none does, the conversion is refused with the worst rows of the best one. Alike is:
 every label equal, ties included; the difference of the probabilities at most 1e-5 at the 99th
-percentile and 1e-3 anywhere. For regression the difference is told in standard deviations of the
-predictions, and held to the same bounds. The source is asked on the rows *as they were given*, so
-what rounding to float32 does to them is part of what is compared.
+percentile and 1e-3 anywhere. For regression the difference is told in spreads of the predictions
+(see :func:`spread_of`), and held to the same bounds. The source is asked on the rows *as they were
+given*, so what rounding to float32 does to them is part of what is compared.
 """
 
 from __future__ import annotations
@@ -24,12 +24,18 @@ from gatewright.models.tensors import datatype_of
 PROBABILITY_P99 = 1e-5
 PROBABILITY_MAX = 1e-3
 WORST_ROWS = 5
+FEW_ROWS = 30
+"""Below this many rows a comparison says of itself that it shows little: what holds on 29 rows may fail on one in ten."""
+QUARTILES = 1.349
+"""The interquartile range of a normal distribution in standard deviations."""
+SAME = 1e-12
+"""Values whose range is at most this share of the largest are all the same: float64 rounds by no less."""
 REASON_CHARACTERS = 200
 
 AGREE = "Fit on rows of less precision (rounded, or scaled to a smaller range), or choose a model whose ONNX form agrees."
 
 PROBABILITY = "probability"
-SPREAD = "standard deviations of the prediction"
+SPREAD = "spreads of the prediction"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +79,8 @@ class Parity:
 
     ``labels_differ`` counts rows with another class (0 for regression). ``p99`` and ``largest`` are of the
     absolute difference per row, in ``unit``: the largest over a row's class probabilities, or the
-    difference of the predicted value over the spread of all predictions. ``inputs`` tells the type of
-    the numbers that the ONNX form takes. ``worst`` holds the rows that disagree most.
+    difference of the predicted value over the spread of all predictions, or over the row's own distance
+    from their median where that is more. ``inputs`` tells the type of the numbers that the ONNX form takes. ``worst`` holds the rows that disagree most.
     """
 
     rows: int
@@ -92,15 +98,34 @@ class Parity:
 
     def sentence(self) -> str:
         """The result in words."""
+        alike = f"{self.rows - self.labels_differ:,} of {self.rows:,} rows get the same answer"
+        if self.unit == SPREAD:  # values are nearer or further, never the same
+            alike = f"{self.rows:,} {'value is' if self.rows == 1 else 'values are'} compared"
         return (
-            f"{self.rows - self.labels_differ:,} of {self.rows:,} rows get the same answer with {self.inputs} "
-            f"inputs; the difference in {self.unit} is at most {self.largest:.2g}, and {self.p99:.2g} at the "
-            "99th percentile."
+            f"{alike} with {self.inputs} inputs; the difference in {self.unit} is at most {self.largest:.2g}, and {self.p99:.2g} at the "
+            f"99th percentile.{self._doubt()}"
         )
+
+    def _doubt(self) -> str:
+        if self.rows >= FEW_ROWS:
+            return ""
+        compared = "Only 1 row was" if self.rows == 1 else f"Only {self.rows} rows were"
+        return f" {compared} compared, which shows little: give 1,000 or more."
 
 
 def compare(expected: Answers, found: Answers, inputs: str) -> Parity:
-    """How far the found answers are from the expected ones, row by row."""
+    """How far the found answers are from the expected ones, row by row.
+
+    Raises BadInput (``client.no-rows``) where there is none.
+    """
+    if not len(expected.labels):
+        raise BadInput(
+            "client.no-rows",
+            "There are no rows to compare on.",
+            next="Give at least one row; 1,000 or more prove most.",
+        )
+    if found.labels.shape != expected.labels.shape:  # never spread one answer over several rows
+        found = Answers(labels=np.full(expected.labels.shape, np.nan))
     apart, unit = _differences(expected, found)
     is_label = expected.scores is not None
     other = (expected.labels != found.labels) if is_label else np.zeros(len(apart), bool)
@@ -126,16 +151,43 @@ def compare(expected: Answers, found: Answers, inputs: str) -> Parity:
 
 def _differences(expected: Answers, found: Answers) -> tuple[NDArray[np.float64], str]:
     """Absolute difference per row, shape (n,), and its unit; what is not a number counts as infinite."""
-    if expected.scores is not None:
-        if found.scores is None or found.scores.shape != expected.scores.shape:
-            return np.full(len(expected.labels), np.inf), PROBABILITY
-        apart = np.abs(found.scores - expected.scores).max(axis=1)
-        unit = PROBABILITY
-    else:
-        reference = expected.labels.astype(np.float64)
-        apart = np.abs(found.labels.astype(np.float64) - reference) / (float(reference.std()) or 1.0)
-        unit = SPREAD
-    return np.where(np.isnan(apart), np.inf, apart), unit
+    if expected.scores is None:
+        return _values_apart(expected.labels.astype(np.float64), found.labels.astype(np.float64)), SPREAD
+    if found.scores is None or found.scores.shape != expected.scores.shape:
+        return np.full(len(expected.labels), np.inf), PROBABILITY
+    apart = np.abs(found.scores - expected.scores).max(axis=1)
+    return np.where(np.isnan(apart), np.inf, apart), PROBABILITY
+
+
+def _values_apart(expected: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Differences of values in spreads of the expected ones, shape (n,); infinite where one is not finite.
+
+    A value further from the median than one spread is held to that distance instead: float32 keeps seven
+    digits of it, which in spreads of the other rows may be much.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows becomes infinite or NaN, and refuses
+        spread = spread_of(expected)
+        unit = np.maximum(spread, np.abs(expected - np.median(expected)))
+        apart = np.abs(found - expected) / unit
+    sound = np.isfinite(spread) & np.isfinite(unit) & np.isfinite(apart)
+    return np.where(sound, apart, np.inf)
+
+
+def spread_of(values: NDArray[np.float64]) -> float:
+    """How far apart values of shape (n,) usually are: the unit that a regression's differences are told in.
+
+    The smaller of the standard deviation and the interquartile range over 1.349 (both are the standard
+    deviation of normal values), so that a few far values do not stretch it. Where the middle half is one
+    value, its size takes the range's place. Values that are all the same have their size as unit, and
+    zeros have 1. Not finite where a value or their range is not.
+    """
+    largest, reach = float(np.abs(values).max()), float(np.ptp(values))
+    if reach <= SAME * largest:
+        return largest or 1.0
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    bulk = float(high - low) / QUARTILES or abs(float(middle))
+    deviation = reach * float((values / reach).std())  # scaled, so that no square underflows
+    return min(deviation, bulk or deviation)
 
 
 def prove(expected: Answers, candidates: Iterable[Candidate], *, advice: str) -> tuple[bytes, Parity]:

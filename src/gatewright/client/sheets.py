@@ -17,6 +17,7 @@ GROUPS = 12
 """Most rows of the table of groups."""
 _PERSONAL = "fairness."
 _OVERALL = "performance.metrics"
+_IMPORTANCE = "performance.importance"
 Steps = Sequence[tuple[str, float]]
 
 
@@ -64,13 +65,14 @@ def check_sheet(checked: Checked, sensitive: tuple[str, ...], steps: Steps = ())
     findings = checked.report.findings
     return Sheet(
         title=f"{checked.entry.ref} is checked",
-        lead=(_judged(checked.verdict),),
+        lead=(_judged(checked.verdict, findings),),
         grids=tuple(
             grid
             for grid in (_objections(checked.verdict), _findings(findings), _numbers(findings))
             if grid.rows
         )
-        + _groups(findings, sensitive),
+        + _groups(findings, sensitive)
+        + _importances(findings),
         notes=(*_notes(findings), *_times(steps)),
         next=_next(checked, findings),
     )
@@ -92,12 +94,28 @@ def shipped_sheet(shipped: Shipped, steps: Steps, *, has_key: bool) -> Sheet:
         title=f"{entry.ref} is shipped",
         lead=((Mark(word="live"), f"{entry.ref} answers on endpoint {entry.endpoint}."),),
         grids=(Grid(caption="The way", headings=("step", "result"), rows=rows),),
-        notes=_times(steps),
+        notes=(*_failed(shipped.checked.report.findings), *_times(steps)),
         next=("gw.serve() starts the server here; .predict(rows) asks it",),
     )
 
 
-def _judged(verdict: Verdict) -> tuple[Mark, str]:
+def _failed(findings: Iterable[Finding]) -> tuple[str, ...]:
+    return tuple(
+        f"{one.check} failed: .check() says more" for one in findings if one.outcome is Outcome.FAILED
+    )
+
+
+def _doubted(findings: Iterable[Finding]) -> str:
+    """How many checks did not pass, or nothing."""
+    outcomes = [one.outcome for one in findings]
+    failed = outcomes.count(Outcome.FAILED)
+    said = [f"{failed} {'check' if failed == 1 else 'checks'} failed"] if failed else []
+    others = ((each, outcomes.count(each)) for each in (Outcome.UNKNOWN, Outcome.BROKEN))
+    said += [f"{count} {'is' if count == 1 else 'are'} {each.value}" for each, count in others if count]
+    return ", ".join(said)
+
+
+def _judged(verdict: Verdict, findings: Sequence[Finding]) -> tuple[Mark, str]:
     objections = len(verdict.objections)
     if objections:
         do = "does" if objections == 1 else "do"
@@ -108,7 +126,9 @@ def _judged(verdict: Verdict) -> tuple[Mark, str]:
     who = ", which the owner may give" if verdict.owner_may_approve and need == 1 else ""
     plural = "approval" if need == 1 else "approvals"
     hold = f"All {len(verdict.reasons)} rules of the policy hold."
-    return Mark(word="allowed"), f"{hold} Tier {verdict.tier}: {need} {plural} needed{who}."
+    doubted = _doubted(findings)
+    word = f"allowed; {doubted}, see below." if doubted else "allowed"
+    return Mark(word=word), f"{hold} Tier {verdict.tier}: {need} {plural} needed{who}."
 
 
 def _objections(verdict: Verdict) -> Grid:
@@ -155,7 +175,7 @@ def _groups(findings: Iterable[Finding], sensitive: tuple[str, ...]) -> tuple[Gr
         metrics = [
             metric
             for metric in finding.metrics
-            if metric.method != EXACT and metric.slice.partition("=")[0] in sensitive
+            if metric.method != EXACT and "=" in metric.slice and metric.slice.partition("=")[0] in sensitive
         ]
         if metrics and (finding.check.startswith(_PERSONAL) or finding.outcome is Outcome.FAILED):
             grids.append(
@@ -168,6 +188,24 @@ def _groups(findings: Iterable[Finding], sensitive: tuple[str, ...]) -> tuple[Gr
                 )
             )
     return tuple(grids)
+
+
+def _importances(findings: Iterable[Finding]) -> tuple[Grid, ...]:
+    """What the answers rest on most, where that is doubted."""
+    return tuple(
+        Grid(
+            caption=f"The largest importances ({finding.check})",
+            headings=("feature", "metric", "value", "interval", "rows"),
+            rows=tuple(
+                (metric.slice, *_row(metric.name, metric))
+                for metric in sorted(finding.metrics, key=lambda each: -each.value)
+                if metric.name == "importance"
+            )[:NOTES],
+            right=("value", "interval", "rows"),
+        )
+        for finding in findings
+        if finding.check == _IMPORTANCE and finding.outcome is Outcome.FAILED
+    )
 
 
 def _notes(findings: Iterable[Finding]) -> tuple[str, ...]:
@@ -187,7 +225,7 @@ def _times(steps: Steps) -> tuple[str, ...]:
 
 
 def _next(checked: Checked, findings: Iterable[Finding]) -> tuple[str, ...]:
-    if not checked.verdict.objections:
-        return (f".ship() takes {checked.entry.ref} to an endpoint",)
-    doubtful = {Outcome.FAILED, Outcome.UNKNOWN}
-    return tuple(one.next for one in findings if one.next and one.outcome in doubtful)
+    ship = () if checked.verdict.objections else (f".ship() takes {checked.entry.ref} to an endpoint",)
+    doubtful = {Outcome.FAILED, Outcome.UNKNOWN, Outcome.BROKEN}
+    advice = (f"{one.check}: {one.next}" for one in findings if one.next and one.outcome in doubtful)
+    return (*ship, *advice)

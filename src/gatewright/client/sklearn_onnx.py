@@ -2,7 +2,8 @@
 
 Given a matrix, the ONNX model takes one matrix, ``input``; given named columns (a polars or pandas
 DataFrame, or a mapping), it takes one input per column that it uses, named like it: float32 for
-numbers and truth values, texts for texts and categories. Where float32 does not prove parity,
+numbers and truth values, texts for texts and categories. Columns of numbers are joined inside into the
+matrix that an estimator is asked with, unless a ``ColumnTransformer`` picks among them. Where float32 does not prove parity,
 float64 is tried, and then whole numbers and truth values as what they are.
 
 A missing number is NaN and goes to the estimator as it is: one that takes none is refused, one that
@@ -29,6 +30,8 @@ from skl2onnx.common.data_types import (
     StringTensorType,
 )
 from sklearn.base import ClassifierMixin, is_classifier, is_regressor
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.preprocessing import FunctionTransformer
@@ -36,7 +39,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from gatewright.client import lightgbm_onnx, xgboost_onnx
 from gatewright.client.frames import Column, Kind, Rows, read_rows
-from gatewright.client.onnx_bytes import canonical_bytes, hold_outputs, join_in_float64, take_floats
+from gatewright.client.onnx_bytes import (
+    canonical_bytes,
+    divide_input,
+    hold_outputs,
+    join_in_float64,
+    take_floats,
+)
 from gatewright.client.parity import AGREE, Answers, Candidate, Parity, prove, reason, those_that_can_be_made
 from gatewright.client.sklearn_steps import CONVERTERS, Converter
 from gatewright.client.sklearn_trees import TREES, convert_trees, forest_of, write_forest
@@ -61,6 +70,7 @@ def convert(estimator: Any, features: Any) -> tuple[bytes, Parity]:
     """
     require_convertible(estimator)
     rows = _read_rows(estimator, features)
+    _require_numbers(estimator, rows)
     expected = ask(estimator, rows)
     return prove(expected, _candidates(estimator, rows), advice=IMPUTE if rows.missing else AGREE)
 
@@ -95,6 +105,24 @@ def _read_rows(estimator: Any, features: Any) -> Rows:
     fitted = getattr(estimator, "feature_names_in_", None)
     names = None if fitted is None else [str(name) for name in fitted]
     return read_rows(features, names, as_matrix=names is None)
+
+
+def _require_numbers(estimator: Any, rows: Rows) -> None:
+    """Refuse columns of texts where nothing in front of the estimator, nor in it, makes numbers of them."""
+    steps = _steps(estimator).values()
+    if any(
+        isinstance(each, _TAKE_TEXTS) or not (is_classifier(each) or is_regressor(each)) for each in steps
+    ):
+        return
+    for column in rows.columns:
+        if column.kind is Kind.TEXT:
+            raise BadInput(
+                "client.text-column",
+                f"The column {column.name!r} holds texts, and {type(estimator).__name__} takes numbers.",
+                next="Fit a pipeline that encodes it first (sklearn.preprocessing.OneHotEncoder in a "
+                "ColumnTransformer), or leave the column out.",
+                place=f"column {column.name!r}",
+            )
 
 
 def ask(estimator: Any, rows: Rows) -> Answers:
@@ -134,6 +162,7 @@ def _refused(rows: Rows, error: Exception) -> BadInput:
 
 # What NumPy and scikit-learn say of missing texts.
 _NO_TEXT = ("isnan", "NAType", "NoneType")
+_TAKE_TEXTS = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 _OWN_TYPES = {Kind.WHOLE: (Int64TensorType, np.int64), Kind.TRUTH: (BooleanTensorType, np.bool_)}
 
 
@@ -184,7 +213,11 @@ def _candidate(estimator: Any, rows: Rows, form: _Form) -> Candidate:
         typed = [(INPUT_NAME, kind([None, rows.matrix.shape[1]]), single(rows.matrix, form.outside))]
     else:
         typed = [_input(column, kind, form) for column in rows.columns]
-    model = to_onnx(estimator, [(name, tensor) for name, tensor, _ in typed])
+    if _is_joined(estimator, rows, form):
+        model = to_onnx(estimator, [(INPUT_NAME, kind([None, len(typed)]))])
+        divide_input(model, len(typed))
+    else:
+        model = to_onnx(estimator, [(name, tensor) for name, tensor, _ in typed])
     names = {each.name: name for each, (name, _, _) in zip(model.graph.input, typed, strict=True)}
     if form.inside is np.float64:
         join_in_float64(model)
@@ -192,6 +225,13 @@ def _candidate(estimator: Any, rows: Rows, form: _Form) -> Candidate:
     if form.outside is not form.inside:
         take_floats(model)
     return Candidate(onnx=canonical_bytes(model, names), feeds={name: array for name, _, array in typed})
+
+
+def _is_joined(estimator: Any, rows: Rows, form: _Form) -> bool:
+    """Whether the columns become one matrix inside: most steps take only one in skl2onnx."""
+    if rows.matrix is not None or form.keeps or any(each.kind is Kind.TEXT for each in rows.columns):
+        return False
+    return not any(isinstance(each, ColumnTransformer) for each in _steps(estimator).values())
 
 
 def _input(column: Column, kind: Any, form: _Form) -> tuple[str, Any, NDArray[Any]]:

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnx import load_model_from_string
+
 from gatewright.assembly.homes import open_home
-from gatewright.client.conversion import convert
-from gatewright.client.dataset import Frames, register, task_named
+from gatewright.client.conversion import Converted, convert
+from gatewright.client.dataset import SHOWN, Frames, register, task_named
 from gatewright.client.display import say
 from gatewright.client.model import Model
 from gatewright.client.networks import by_target
@@ -26,7 +28,7 @@ from gatewright.client.opening import Place, root_of
 from gatewright.client.parity import Parity
 from gatewright.datasets.datasheet import Datasheet
 from gatewright.kernel.digests import Digest
-from gatewright.kernel.errors import Misuse
+from gatewright.kernel.errors import BadInput, Misuse
 from gatewright.kernel.names import parse_name
 from gatewright.operations import catalogue, models
 from gatewright.operations.catalogue import ModelVersion
@@ -73,7 +75,8 @@ def submit(
 
     ``model`` is a fitted estimator, network or booster, or ONNX: a file or its bytes. ``train`` and ``test``
     are the frames (pandas or polars) that it was and was not fitted on, with the same columns, ``target``
-    among them; ``drop`` names columns that are no features, of which nothing is kept. ``sensitive`` names
+    among them; ``drop`` names columns that are no features, of which nothing is kept; the model may have
+    been fitted on frames that hold them where nothing of it reads them. ``sensitive`` names
     columns that describe protected groups, ``slices`` further columns to look into. ``task`` overrides what
     follows from the target. Of a network, ``outputs`` says what it gives (``logits``, ``probabilities`` or
     ``value``) where that is not evident, and ``classes`` names its classes in order. ``datasheet`` says where the rows come from. ``recipe`` is the file that trains
@@ -131,9 +134,30 @@ def _onnx(
         return model, None, {}
     say("converting the model to ONNX and comparing both on the test rows")
     outputs, classes = by_target(given.target, given.about.target_kind, outputs, classes)
-    found = convert(model, given.for_comparison(), outputs=outputs, classes=classes)
+    found = _converted(model, given, outputs, classes)
     origin = {"library": found.library, "exporter": found.exporter}
     return found.onnx, found.parity, {name: text for name, text in origin.items() if text}
+
+
+def _converted(model: Any, given: Frames, outputs: str, classes: Sequence[Any]) -> Converted:
+    """The conversion; a column that is dropped may have been there in fitting where nothing reads it."""
+    try:
+        return convert(model, given.for_comparison(), outputs=outputs, classes=classes)
+    except BadInput as error:
+        if error.code != "client.columns-absent" or not given.about.dropped:
+            raise
+    found = convert(model, given.for_comparison(dropped=True), outputs=outputs, classes=classes)
+    inputs = {each.name for each in load_model_from_string(found.onnx).graph.input}
+    read = sorted(inputs - set(given.features))
+    if read:
+        raise BadInput(
+            "client.dropped-column",
+            f"The model reads {', '.join(map(repr, read[:SHOWN]))}, and drop= leaves out "
+            f"{', '.join(map(repr, given.about.dropped[:SHOWN]))}.",
+            why="Of a column that is dropped nothing is kept, so the model could not be judged.",
+            next="Take what the model reads out of drop=, or fit it without.",
+        )
+    return found
 
 
 def _numbers(parity: Parity | None) -> Mapping[str, float] | None:

@@ -61,7 +61,7 @@ def _candidate(forest: Forest, rows: Rows, element: int, dtype: type[np.generic]
             "Concat", *(_feature(steps, forest, at, each) for at, each in enumerate(columns)), axis=1
         )
     answers = write_answers(steps, forest, write_sums(steps, forest, features))
-    outputs = _outputs(steps, forest, answers, element)
+    outputs = _outputs(steps, forest, answers, element, taken={each.name for each in values})
     graph = helper.make_graph(steps.nodes, "model", values, outputs)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="gatewright")
@@ -89,18 +89,21 @@ def _feature(steps: Steps, forest: Forest, place: int, column: Column) -> str:
     return steps.cast(number, onnx.TensorProto.DOUBLE)
 
 
-def _outputs(steps: Steps, forest: Forest, answers: str, element: int) -> list[Any]:
+def _outputs(steps: Steps, forest: Forest, answers: str, element: int, taken: set[str]) -> list[Any]:
+    value, label, probabilities = (
+        f"predicted_{name}" if name in taken else name for name in ("value", "label", "probabilities")
+    )
     if forest.classes is None:
-        steps.cast(answers, element, output="value")
-        return [helper.make_tensor_value_info("value", element, [None, 1])]
-    write_labels(steps, forest, answers, "label")
-    steps.cast(answers, element, output="probabilities")
+        steps.cast(answers, element, output=value)
+        return [helper.make_tensor_value_info(value, element, [None, 1])]
+    write_labels(steps, forest, answers, label)
+    steps.cast(answers, element, output=probabilities)
     texts = label_array(forest.classes).dtype == object
     return [
         helper.make_tensor_value_info(
-            "label", onnx.TensorProto.STRING if texts else onnx.TensorProto.INT64, [None]
+            label, onnx.TensorProto.STRING if texts else onnx.TensorProto.INT64, [None]
         ),
-        helper.make_tensor_value_info("probabilities", element, [None, len(forest.classes)]),
+        helper.make_tensor_value_info(probabilities, element, [None, len(forest.classes)]),
     ]
 
 

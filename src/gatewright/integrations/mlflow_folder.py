@@ -12,11 +12,24 @@ Names of people and tags are not kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from gatewright.integrations.mlflow_store import Registered, Run, is_local, local_path, open_store, read_yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.error import YAMLError
+
+from gatewright.integrations.mlflow_store import (
+    YAML_BYTES,
+    Registered,
+    Run,
+    is_local,
+    local_path,
+    open_store,
+)
 from gatewright.kernel.errors import BadInput, Misuse, Refused
 from gatewright.operations.files import read_file
 from gatewright.operations.models import MODEL_BYTES
@@ -29,6 +42,8 @@ TEXTS = 60
 """Most texts of lineage that are kept; how many were left out is one of them."""
 TEXT_BYTES = 200
 """Most bytes of a name and of a value; a record holds 65,535 in all."""
+SCALAR_CHARACTERS = 1_000
+"""Most characters of a text that the description gives as a run or a version, and digits of a number."""
 LOADERS = ("sklearn", "xgboost", "lightgbm", "pytorch", "keras", "tensorflow")
 """Flavours whose models ``gw.convert`` or their own exporter takes; each has a loader of its name."""
 
@@ -47,6 +62,11 @@ def bring(text: str, *, tracking: str, start: Path) -> Brought:
     Raises Misuse for what is not there or not on this machine, BadInput for files that are not
     MLflow's, and Refused for a flavour other than ONNX and for paths that leave the folder.
     """
+    with _read(text):
+        return _brought(text, tracking, start)
+
+
+def _brought(text: str, tracking: str, start: Path) -> Brought:
     named: Registered | None = None
     run: Run | None = None
     place = text
@@ -63,11 +83,59 @@ def bring(text: str, *, tracking: str, start: Path) -> Brought:
             why="The registry says it is there." if named else "",
             next=f"Name the folder that holds {DESCRIPTION}.",
         )
-    said = read_yaml(_inside(folder, DESCRIPTION))
+    said = _description(_inside(folder, DESCRIPTION))
     content = read_file(_inside(folder, _onnx_file(said, text)), limit=MODEL_BYTES)
     if run is None and is_local(tracking):  # of a folder at hand, a store elsewhere is not asked
-        run = open_store(tracking, start).run(str(said.get("run_id") or ""))
+        run = open_store(tracking, start).run(_text(said, "run_id"))
     return Brought(content=content, origin=_bounded(_lineage(text, said, named, run)))
+
+
+@contextmanager
+def _read(address: str) -> Iterator[None]:
+    """Make what a path or a file of a stranger can raise a clear refusal: zero bytes, keys that are lists."""
+    try:
+        yield
+    except (TypeError, ValueError, OSError) as error:
+        raise BadInput(
+            "integrations.mlflow-unreadable",
+            "What MLflow is said to have written cannot be read: it holds a name or a value that none can be.",
+            why=visible(str(error))[:200],
+            next="Log the model again, and name the new folder or version.",
+            place=visible(address)[:200],
+        ) from None
+
+
+class _Unshared(Composer):
+    """Builds values from YAML that refers to nothing twice: a few such lines stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """One value; raises BadInput where it is named (``&``) or refers to a name (``*``)."""
+        if getattr(self.parser.peek_event(), "anchor", None) is not None:
+            raise BadInput(
+                "integrations.mlflow-alias",
+                f"{DESCRIPTION} holds an anchor (&) or an alias (*), and is not read.",
+                why="A few of them in a row stand for gigabytes.",
+                next="Write each value out, or log the model again.",
+            )
+        return super().compose_node(parent, index)
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """The ``MLmodel`` file. Raises BadInput for what is no table of plain values."""
+    reader = YAML(typ="safe", pure=True)
+    reader.Composer = _Unshared
+    try:
+        said = reader.load(read_file(path, limit=YAML_BYTES).decode())
+    except (YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise BadInput(
+            "integrations.mlflow-yaml",
+            f"{DESCRIPTION} is not the YAML that MLflow writes.",
+            why=str(error)[:200],
+            place=str(path),
+        ) from None
+    if not isinstance(said, dict):
+        raise BadInput("integrations.mlflow-yaml", f"{DESCRIPTION} holds no table.", place=str(path))
+    return said
 
 
 def _name_and_version(text: str) -> tuple[str, str]:
@@ -113,7 +181,7 @@ def _onnx_file(said: Mapping[str, Any], address: str) -> str:
     if isinstance(onnx, dict) and isinstance(onnx.get("data"), str):
         return str(onnx["data"])
     loader = next((name for name in LOADERS if name in flavours), "pyfunc")
-    names = ", ".join(sorted(visible(str(each))[:40] for each in flavours)[:8])
+    names = ", ".join(visible(each)[:40] for each in _names(flavours)[:8])
     raise Refused(
         "integrations.mlflow-flavour",
         f"This MLflow model has no ONNX flavour; it has: {names}.",
@@ -125,6 +193,32 @@ def _onnx_file(said: Mapping[str, Any], address: str) -> str:
     )
 
 
+def _names(flavours: Mapping[Any, Any]) -> list[str]:
+    """The flavours' names in order. Raises BadInput where one is no text."""
+    if not all(isinstance(each, str) for each in flavours):
+        raise BadInput("integrations.mlflow-yaml", f"{DESCRIPTION} names a flavour that is no text.")
+    return sorted(flavours)
+
+
+def _text(said: Mapping[str, Any], key: str) -> str:
+    """One short value as text, empty where there is none. Raises BadInput for a list, a table, a huge number."""
+    value = said.get(key)
+    if value is None:
+        return ""
+    short = (
+        (isinstance(value, str) and len(value) <= SCALAR_CHARACTERS)
+        or (isinstance(value, int) and abs(value) < 10**SCALAR_CHARACTERS)
+        or isinstance(value, float | date)
+    )
+    if not short:
+        raise BadInput(
+            "integrations.mlflow-yaml",
+            f"{DESCRIPTION} gives no short text or number as {key}.",
+            next=f"Write {key} as MLflow does: one text of at most {SCALAR_CHARACTERS:,} characters.",
+        )
+    return str(value)
+
+
 def _lineage(
     address: str, said: Mapping[str, Any], named: Registered | None, run: Run | None
 ) -> Iterator[tuple[str, str]]:
@@ -133,8 +227,8 @@ def _lineage(
         yield "registered-version", named.version
     for name, key in (("run", "run_id"), ("mlflow", "mlflow_version"), ("logged", "utc_time_created")):
         if said.get(key) is not None:
-            yield name, str(said[key])
-    yield "flavours", ", ".join(sorted(str(each) for each in said["flavors"]))
+            yield name, _text(said, key)
+    yield "flavours", ", ".join(_names(said["flavors"]))
     for kind, values in (("metric", run.metrics), ("parameter", run.parameters)) if run else ():
         for name, value in values.items():
             yield f"{kind} {name}", value

@@ -8,9 +8,10 @@ whether a result or a refusal follows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from gatewright.kernel import canonical
@@ -85,15 +86,25 @@ def pack(parts: Sequence[bytes]) -> bytes:
 
 def unpack(data: bytes) -> list[bytes]:
     """The parts of a packed run; raises :class:`BadInput` where it is cut off."""
-    parts: list[bytes] = []
+    return [bytes(part) for part in _parts(memoryview(data))]
+
+
+def views(data: memoryview, count: int) -> list[memoryview]:
+    """The parts of a packed run, not copied; raises :class:`BadInput` unless there are ``count``."""
+    parts = list(islice(_parts(data), count + 1))
+    if len(parts) != count:
+        raise BadInput("operations.child-frames", f"The frames are not {count}.")
+    return parts
+
+
+def _parts(data: memoryview) -> Iterator[memoryview]:
     at = 0
     while at < len(data):
         end = at + LENGTH + int.from_bytes(data[at : at + LENGTH], "little")
         if at + LENGTH > len(data) or end > len(data):
             raise BadInput("operations.child-frames", "The frames are cut off.")
-        parts.append(data[at + LENGTH : end])
+        yield data[at + LENGTH : end]
         at = end
-    return parts
 
 
 def encode_refusal(error: GatewrightError) -> bytes:

@@ -21,6 +21,7 @@ from gatewright.operations import casework
 from gatewright.operations.catalogue import (
     ComparedVersions,
     DatasetVersion,
+    Endpoint,
     ModelVersion,
     body_of,
     read,
@@ -30,17 +31,22 @@ from gatewright.operations.data import dataset
 from gatewright.operations.home import Home
 from gatewright.operations.models import model
 from gatewright.operations.users import owner
+from gatewright.policy.verdict import Decision
 
 COMPARISON_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """What was recorded, what was found, and what the policy last said of A and of B ("" : not checked)."""
+    """What was recorded and found, what the policy last said of A and of B ("": not checked), and where each is live.
+
+    ``live`` holds for A and for B the names of the endpoints that it answers on.
+    """
 
     entry: ComparedVersions
     comparison: Comparison
     decisions: tuple[str, str]
+    live: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
 
 def compare(
@@ -59,14 +65,17 @@ def compare(
         cases.append(casework.asked(home, version, data, seed=seed))
     progress("comparing the answers, row by row")
     doubts = [doubt for each, case in zip((one, other), cases, strict=True) if (doubt := _doubt(each, case))]
-    found = compare_cases(cases[0], cases[1], (one.ref, other.ref), doubts)
+    decisions = _decision(home, one), _decision(home, other)
+    denied = [each.ref for each, said in zip((one, other), decisions, strict=True) if said == Decision.DENY]
+    found = compare_cases(cases[0], cases[1], (one.ref, other.ref), doubts, denied)
     if isinstance(found, NoAnswers):
         raise Misuse(
             "operations.no-answers", "The two cannot be compared.", why=found.reason, next=found.next
         )
     with home.exclusive():
         entry = _record(home, (one, other), data, found, seed)
-    return Compared(entry=entry, comparison=found, decisions=(_decision(home, one), _decision(home, other)))
+    live = _endpoints(home, one), _endpoints(home, other)
+    return Compared(entry=entry, comparison=found, decisions=decisions, live=live)
 
 
 def load(home: Home, digest: Digest) -> Comparison:
@@ -105,8 +114,9 @@ def _require_comparable(home: Home, one: ModelVersion, other: ModelVersion, data
     lacking = [name for name in features_of(signatures[0]) if name not in have]
     if lacking:
         raise _not_comparable(
-            one, other, f"{one.ref} takes the column {lacking[0][:80]!r}, which {data.ref} does not have."
-        )
+            one, other, f"{one.ref} takes the column {lacking[0][:80]!r}, which {data.ref} does not have.",
+            f"For a model without {lacking[0][:80]!r}, keep the column in the frame and leave it out of the model.",
+        )  # fmt: skip
 
 
 def _question(version: ModelVersion, classes: tuple[str, ...]) -> str:
@@ -117,12 +127,12 @@ def _question(version: ModelVersion, classes: tuple[str, ...]) -> str:
     )
 
 
-def _not_comparable(one: ModelVersion, other: ModelVersion, why: str) -> Misuse:
+def _not_comparable(one: ModelVersion, other: ModelVersion, why: str, advice: str = "") -> Misuse:
     return Misuse(
         "operations.not-comparable",
         f"{one.ref} and {other.ref} cannot be asked about the same test rows.",
         why=why,
-        next="Compare two versions that answer the same question from the same columns.",
+        next=advice or "Compare two versions that answer the same question from the same columns.",
     )
 
 
@@ -137,6 +147,12 @@ def _doubt(version: ModelVersion, case: Case) -> str:
 def _decision(home: Home, version: ModelVersion) -> str:
     found = newest(home, version)
     return "" if found is None else found.decision
+
+
+def _endpoints(home: Home, version: ModelVersion) -> tuple[str, ...]:
+    """The names of the endpoints that a version answers on."""
+    held = (read(Endpoint, document) for _, document in home.archive.scan("endpoints"))
+    return tuple(sorted(each.endpoint for each in held if each.ref == version.ref))
 
 
 def _record(

@@ -1,4 +1,4 @@
-"""Writing what a worker elsewhere needs, and nothing else: a serving folder and its two keys.
+"""Writing what a worker elsewhere needs, and nothing else: a serving folder and its secret.
 
 ``DIR/serving/`` may be read by everybody who may read the model::
 
@@ -8,9 +8,10 @@
     mount.json          which plan this is, and where the home keeps the payload key
     blobs/              what the plan names, encrypted with the payload key
 
-``DIR/secret/`` holds the worker's private key and the payload key. The home's own data key does not
-leave it: contents are encrypted again with a payload key made for this folder, of which the home
-keeps a copy among its contents.
+``DIR/secret/`` holds the worker's private key, the payload key and the digest of ``plan.dsse``: who can
+write the folder but not the secret cannot put another plan of the home there. The home's own data
+key does not leave it: contents are encrypted again with a payload key made for this folder, of which
+the home keeps a copy among its contents.
 """
 
 from __future__ import annotations
@@ -57,12 +58,12 @@ def mount(
     folder: Path,
     *,
     store: Callable[[Path, bytes], Blobs],
-    keep_keys: Callable[[Path, bytes], None],
+    keep_keys: Callable[[Path, bytes, Digest], None],
 ) -> Mounted:
     """Write the folder of the plan in force; raises Misuse before the first deployment.
 
     ``store`` makes a store of contents in a folder under a key; ``keep_keys`` writes the worker's
-    private key and the payload key into a folder.
+    private key, the payload key and the digest of the plan's envelope into a folder.
     """
     require_new(folder)
     pointer = home.archive.get("plan", "now")
@@ -93,7 +94,7 @@ def mount(
         home.write(serving / CERTIFICATE_FILE, certificate)
         home.write(serving / MOUNT_FILE, canonical.encode(told))
         _open_to_readers(serving)
-        keep_keys(draft / SECRET, key)
+        keep_keys(draft / SECRET, key, Digest.of(envelope))
     return Mounted(
         folder=folder,
         plan=plan.number,

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ from gatewright.operations.child_protocol import (
     Limits,
     decode_refusal,
     pack,
-    unpack,
+    views,
 )
 from gatewright.operations.data import dataset as exact_dataset
 from gatewright.operations.home import Home
@@ -68,6 +69,8 @@ ALIKE = 1e-3
 """Most that a probability, or a value in standard deviations of all answers, may differ and be alike."""
 
 _OWN_REFUSALS = frozenset({"recipes.raised", "recipes.no-model", "recipes.model-too-large"})
+TOLD_BYTES = 64 * 1024
+"""Most bytes of what an answer says beside the model: the libraries as JSON, or a refusal."""
 _LIBRARY_TEXT = 60
 _LIBRARIES_TOLD = 20
 _LIBRARY = "library "
@@ -180,12 +183,12 @@ def _require_text(recipe: bytes) -> None:
         raise BadInput("recipes.not-text", "The recipe is no text: it holds a zero byte.")
 
 
-def _told(output: bytes) -> tuple[tuple[str, ...], bytes]:
+def _told(output: bytes) -> tuple[tuple[str, ...], memoryview]:
     """What protects from the child, written before the recipe ran, and whatever came after it."""
     end = LENGTH + int.from_bytes(output[:LENGTH], "little")
     if len(output) < LENGTH or end > len(output):
-        return (), b""
-    return tuple(map(str, json.loads(output[LENGTH:end]))), output[end:]
+        return (), memoryview(b"")
+    return tuple(map(str, json.loads(output[LENGTH:end]))), memoryview(output)[end:]
 
 
 def _require_protections(ended: Ended, protections: Sequence[str]) -> None:
@@ -246,22 +249,51 @@ def _failed(reason: str, why: str) -> Refused:
     )
 
 
-def _model(answer: bytes) -> tuple[bytes, dict[str, str]]:
-    """The model and the libraries that an answer holds; nothing else is believed."""
+def _model(answer: memoryview) -> tuple[bytes, dict[str, str]]:
+    """The model and the libraries that an answer holds; nothing else is believed.
+
+    The recipe may have written the answer itself, so sizes are looked at before anything is copied or read.
+    """
     try:
-        (frame,) = unpack(answer)
-        if frame[:1] == REFUSAL:
-            refusal = decode_refusal(frame[1:])
+        (frame,) = views(answer, 1)
+        kind, rest = bytes(frame[:1]), frame[1:]
+        if kind == REFUSAL:
+            refusal = decode_refusal(_short(rest))
             if refusal.code in _OWN_REFUSALS:
                 raise refusal
-        if frame[:1] != RESULT:
-            raise _failed("nonsense", "Its process gave an answer that does not hold.")
-        onnx, told = unpack(frame[1:])
-        libraries = json.loads(told)
-        found = {str(name): str(libraries[name]) for name in list(libraries)[:_LIBRARIES_TOLD]}
-    except (BadInput, AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        raise _failed("nonsense", "Its process gave an answer that does not hold.") from None
-    return onnx, {name[:_LIBRARY_TEXT]: text[:_LIBRARY_TEXT] for name, text in found.items()}
+        if kind != RESULT:
+            raise _does_not_hold()
+        onnx, told = views(rest, 2)
+        libraries = _texts(json.loads(_short(told)))
+    except (BadInput, ValueError, RecursionError):
+        raise _does_not_hold() from None
+    if len(onnx) > models.MODEL_BYTES:
+        raise Refused(
+            "recipes.model-too-large",
+            f"The recipe gave {len(onnx):,} bytes; {models.MODEL_BYTES:,} is the most.",
+            next="Train a smaller model.",
+        )
+    return bytes(onnx), libraries
+
+
+def _short(told: memoryview) -> bytes:
+    if len(told) > TOLD_BYTES:
+        raise _does_not_hold()
+    return bytes(told)
+
+
+def _texts(libraries: object) -> dict[str, str]:
+    """The first names and versions, cut; raises ValueError for what is neither, or no UTF-8."""
+    if not isinstance(libraries, dict) or not all(isinstance(text, str) for text in libraries.values()):
+        raise ValueError
+    kept = islice(libraries.items(), _LIBRARIES_TOLD)
+    texts = {name[:_LIBRARY_TEXT]: text[:_LIBRARY_TEXT] for name, text in kept}
+    "".join([*texts, *texts.values()]).encode("utf-8")  # a lone surrogate has no place in a record
+    return texts
+
+
+def _does_not_hold() -> Refused:
+    return _failed("nonsense", "Its process gave an answer that does not hold.")
 
 
 def train_and_add(

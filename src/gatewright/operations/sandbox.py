@@ -9,9 +9,11 @@ is not in the answer of :func:`enter`, and the parent refuses to believe a child
 Landlock allows reading where Python's libraries are and, where the scratch folder is a file system
 of its own with a size, writing there; everything else (homes, keys, other processes under /proc)
 stays closed. The filter refuses what Landlock does not see: sockets, new processes and programs,
-signals and limits for others, modes, owners and times of files, memory that no limit counts.
+signals and limits for others, watching files, modes, owners and times of files, memory that no limit
+counts.
 
-Not promised: anything against a fault in the kernel itself, or in the processor.
+Not promised: anything against a fault in the kernel itself, or in the processor. Landlock does not
+close metadata: that a file exists, its size and its times can be seen everywhere.
 """
 
 from __future__ import annotations
@@ -90,6 +92,7 @@ _REFUSED: tuple[tuple[int | None, int | None], ...] = (
     (272, 97), (308, 268),  # unshare, setns
     (321, 280), (298, 241), (323, 282),  # bpf, perf_event_open, userfaultfd
     (248, 217), (249, 218), (250, 219),  # add_key, request_key, keyctl
+    (254, 27), (300, 262), (301, 263),  # inotify_add_watch, fanotify_init, fanotify_mark: Landlock sees none
 )  # fmt: skip
 # Libraries try these and go on without them where the kernel does not know them.
 _UNKNOWN = ((435, 435), (425, 425), (319, 279))  # clone3, io_uring_setup, memfd_create

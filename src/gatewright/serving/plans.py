@@ -64,7 +64,8 @@ class Plans:
     """The plan in force and the watch for the next.
 
     ``table`` is replaced, never changed: a request that took it keeps one consistent view.
-    ``refusal`` is what kept the newest file from being taken, or None.
+    ``refusal`` is what kept the newest file from being taken, or None. Where ``only`` is set, no plan
+    is taken whose envelope has another digest.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Plans:
         self._proved: dict[Digest, _Proved] = {}
         self.table = Table()
         self.refusal: Refusal | None = None
+        self.only: Digest | None = None
 
     def load(self) -> None:
         """Take the plan that lies there now, if it holds; reports what changed."""
@@ -114,6 +116,7 @@ class Plans:
         envelope = _read(self._path)
         if envelope == self._bytes:
             return False
+        _require_digest(envelope, self.only)
         plan = read_plan(envelope, self._trust)
         if plan.number <= self.table.number:
             raise Refused(
@@ -193,6 +196,18 @@ def _without_model(verified: VerifiedRelease) -> VerifiedRelease:
         verdict=verified.verdict,
         resources=verified.resources,
     )
+
+
+def _require_digest(envelope: bytes, only: Digest | None) -> None:
+    """A mounted folder is served with the plan it was written for: an older one is as well signed."""
+    found = Digest.of(envelope)
+    if only is not None and found != only:
+        raise Tampered(
+            "serving.plan-digest",
+            f"The plan's file has digest {found.short}; the secret names {only.short}.",
+            why="Another plan lies in its place. An older one of the home would be as well signed.",
+            next="Mount the folders 'serving' and 'secret' of one and the same 'release mount'.",
+        )
 
 
 def _require_named(ref: ReleaseRef, verified: VerifiedRelease) -> None:

@@ -60,6 +60,9 @@ ATTEMPTS = {
     "change a library": "open(np.__file__, 'a')",
     "cut a library off": "os.close(os.open(np.__file__, os.O_RDONLY | os.O_TRUNC))",
     "add a library": "os.mkdir(os.path.dirname(np.__file__) + '/planted')",
+    "watch the user's folder": "call(libc.inotify_add_watch(libc.inotify_init(), os.path.dirname(KEY).encode(), 0xFFF))",
+    "watch a library": "call(libc.inotify_add_watch(libc.inotify_init(), np.__file__.encode(), 0xFFF))",
+    "watch every file": "call(libc.fanotify_init(0x200, 0))",
     "keep shared memory": "shared_memory.SharedMemory(create=True, size=10)",
     "keep memory in a file": "os.memfd_create('x')",
     "keep System V memory": "call(libc.shmget(0, 4096, 0o1666))",
@@ -192,6 +195,19 @@ def train(rows, seed):
     return b"x"
 """
 
+# Written as the process's own answer: small enough to be read, a hundred times as large as values.
+BOMB = """
+import os, stat
+from gatewright.operations import child_protocol as p
+def train(rows, seed):
+    told = b'{"a":[' + b'[],' * 15_000_000 + b'[]]}'
+    left = memoryview(p.frame(p.RESULT + p.pack([b"m", told])))
+    place = next(n for n in range(3, 20) if stat.S_ISFIFO(os.fstat(n).st_mode))
+    while left:
+        left = left[os.write(place, left):]
+    os._exit(0)
+"""
+
 ENDINGS = {
     "nothing": ("def train(rows, seed): return None", "recipes.no-model"),
     "a model that is no bytes": (
@@ -223,6 +239,7 @@ ENDINGS = {
     "deep brackets": ("x = " + "(" * 100_000, "recipes.raised"),
     "a forged refusal": (FORGED, "recipes.nonsense"),
     "another protocol": (PATCHED, "recipes.nonsense"),
+    "millions of lists as libraries": (BOMB, "recipes.nonsense"),
 }
 
 

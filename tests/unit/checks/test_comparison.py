@@ -31,6 +31,12 @@ def _compared(a: Case, b: Case, doubts: tuple[str, ...] = ()) -> Comparison:
     return found
 
 
+def _judged(a: Case, b: Case, *denied: str) -> tuple[str, str]:
+    found = compare(a, b, NAMES, (), denied)
+    assert not isinstance(found, NoAnswers)
+    return found.recommended, found.sentence
+
+
 def _wrong(sound: Case, inside: np.ndarray) -> Case:
     """The case with the answers inside turned around."""
     assert sound.predictions is not None
@@ -143,3 +149,20 @@ def test_values_are_compared_too() -> None:
 def test_without_answers_there_is_no_comparison() -> None:
     """A version that was not asked cannot be compared."""
     assert isinstance(compare(SOUND, replace(SOUND, predictions=None), NAMES, ()), NoAnswers)
+
+
+def test_what_the_policy_denied_is_never_recommended() -> None:
+    """A denied version is neither shipped nor kept, whatever the numbers show, and the sentence says why."""
+    better = _judged(WORSE, SOUND, "new@2")
+    assert (A, "Keep old@1 until a check of new@2 is allowed.") == (better[0], better[1][-45:])
+    assert "but the policy denied it when it was last checked" in better[1]
+    worse = _judged(SOUND, WORSE, "old@1")
+    assert NOTHING == worse[0]
+    assert "and the policy denied old@1 when it was last checked" in worse[1]
+    for denied, kept in (NAMES, NAMES[::-1]):
+        equal = _judged(_timed(SOUND, 100, 1e-3), _timed(SOUND, 1_000, 1e-1), denied)
+        assert NEITHER == equal[0]
+        assert f"Keep {kept}: the policy denied {denied} when it was last checked." in equal[1]
+        assert f"Keep {denied}" not in equal[1]
+    both = (NOTHING, "Nothing is recommended: the policy denied both when they were last checked.")
+    assert both == _judged(WORSE, SOUND, *NAMES)

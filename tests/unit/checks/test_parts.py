@@ -46,3 +46,10 @@ def test_a_column_without_a_namesake_is_cut_by_its_own_values() -> None:
     """What training does not have has its edges from the rows at hand."""
     found = cut(number_column("x", np.array([1.0, 2.0, 2.0, 1.0, 1.0, 2.0])), None, ALL, 4)
     assert ("x=1", "x=2", "x=(missing)") == found.names
+
+
+def test_long_texts_with_one_beginning_are_named_apart() -> None:
+    """Two texts alike for 80 characters are two parts with two names."""
+    texts = ["x" * 80 + end for end in "ababab"]
+    found = cut(text_column("s", texts), None, ALL, 4)
+    assert 3 == len(set(found.names))

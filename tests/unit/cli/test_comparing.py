@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from gatewright.checks.answers import NoAnswers
 from gatewright.checks.case import Case, Predictions, Timing
 from gatewright.checks.comparison import compare
-from gatewright.cli import comparing
+from gatewright.cli import comparing, show
 from gatewright.kernel.digests import Digest
 from gatewright.models.signature import Task
 from gatewright.operations.catalogue import ComparedVersions
@@ -31,9 +32,11 @@ ENTRY = ComparedVersions(
 
 
 def _shown(a: Case, b: Case, decision: str, capsys: pytest.CaptureFixture[str]) -> str:
-    found = compare(a, b, ("loans@1", "loans@2"), ())
+    found = compare(a, b, ("loans@1", "loans@2"), (), ["loans@2"] if decision == "deny" else [])
     assert not isinstance(found, NoAnswers)
-    comparing.tell(Compared(entry=ENTRY, comparison=found, decisions=("allow", decision)))
+    comparing.tell(
+        Compared(entry=ENTRY, comparison=found, decisions=("allow", decision), live=(("prod",), ()))
+    )
     return capsys.readouterr().out
 
 
@@ -50,7 +53,7 @@ def test_the_page_says_what_is_better_and_what_to_do(capsys: pytest.CaptureFixtu
     shown = _shown(_worse(SOUND), SOUND, "", capsys)
     for part in (
         "400 test rows of loans@1",
-        "95 % interval",
+        "95 %",
         "3.0 MiB",
         "They disagree on",
         "site=north",
@@ -63,7 +66,24 @@ def test_the_page_says_what_is_better_and_what_to_do(capsys: pytest.CaptureFixtu
 def test_an_allowed_version_is_shipped_next(capsys: pytest.CaptureFixture[str]) -> None:
     """What the policy allowed goes live next; what it denied is said to be denied."""
     assert "Next: gatewright ship loans@2" in _shown(_worse(SOUND), SOUND, "allow", capsys)
-    assert "The policy denies loans@2" in _shown(_worse(SOUND), SOUND, "deny", capsys)
+    shown = _shown(_worse(SOUND), SOUND, "deny", capsys)
+    assert "A loans@1: allowed by the policy when it was last checked; live on prod" in shown
+    assert "B loans@2: denied by the policy when it was last checked; not live" in shown
+    assert "Next:" not in shown
+    assert "Ship loans@2" not in shown
+
+
+def test_names_of_measures_are_whole_in_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A narrow terminal shows fewer columns, not broken names; a wide one has the difference, too."""
+    monkeypatch.setattr(show.out, "_width", 80)
+    shown = _shown(_worse(SOUND), SOUND, "", capsys)
+    assert all(f" {name} " in shown for name in ("balanced-accuracy", "log-loss\u00a0↓", "roc-auc"))
+    assert 80 >= max(map(len, shown.partition("cost")[0].splitlines()))
+    assert re.search(r"accuracy .*[+-]0\.\d{4}…[+-]0\.\d{4} .* B", shown)
+    monkeypatch.setattr(show.out, "_width", 120)
+    assert "95 % interval" in _shown(_worse(SOUND), SOUND, "", capsys)
 
 
 def test_equal_versions_have_nothing_to_show(capsys: pytest.CaptureFixture[str]) -> None:

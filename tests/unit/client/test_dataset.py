@@ -248,3 +248,17 @@ def test_what_is_written_reads_as_what_was_given(rows: list[tuple[str, float | N
     read = pl.read_parquet(io.BytesIO(content))
     assert frame["t"].to_list() == read["t"].to_list()
     assert frame["n"].fill_nan(None).to_list() == read["n"].to_list()
+
+
+@pytest.mark.parametrize(
+    "gaps",
+    [[None], [None, 1.5], [None, 2], pl.Series([None, 1.5]), pd.Series([None, 1.5], dtype=object)],
+    ids=str,
+)
+def test_none_in_a_column_of_numbers_is_a_missing_number(gaps: Any) -> None:
+    """It is NaN where the model takes numbers, also alone, and a missing text where it takes texts."""
+    found = plain({"debt": gaps, "town": ["a"] * len(gaps)}, ["debt", "town"], {"town"})["debt"]
+    assert (np.dtype(np.float64), True) == (found.dtype, bool(np.isnan(found[0])))
+    assert not np.isnan(found[1:]).any()
+    assert [""] == list(plain({"town": [None]}, ["town"], {"town"})["town"])
+    assert np.dtype(object) == plain({"debt": ["x"]}, ["debt"], ())["debt"].dtype

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 
 import gatewright as gw
 from gatewright.assembly.homes import create_home
-from gatewright.client import asking
+from gatewright.checks.finding import Finding, Metric, Outcome
+from gatewright.client import asking, sheets
 from gatewright.client.display import as_html, as_text
 from gatewright.client.model import Live, Model
 from gatewright.client.server import Server
@@ -94,6 +96,47 @@ def test_shipping_again_changes_nothing(shipped: tuple[Model, Live]) -> None:
     assert "nothing was done" in as_text(again.sheet())
 
 
+def test_a_further_key_is_told(shipped: tuple[Model, Live], tmp_path: Path) -> None:
+    """Where a key is made for what is live already, the result says so, and that nothing else was done."""
+    root = tmp_path / "copy"
+    shutil.copytree(shipped[0].root, root, ignore=shutil.ignore_patterns("serve.json", "serve.lock"))
+    shown = as_text(gw.model("loans@1", home=root).ship(new_key=True).sheet())
+    assert "a further API key was made" in shown
+    assert "nothing was done" not in shown
+
+
+def test_what_did_not_pass_is_told_beside_a_good_verdict(shipped: tuple[Model, Live]) -> None:
+    """A failed or unknown check that the policy lets pass is in the headline, with its advice, and in the ship result."""
+    checked = shipped[0].check().checked
+    found = {
+        "performance.importance": Finding(
+            check="performance.importance", outcome=Outcome.FAILED, summary="s", next="look at it",
+            metrics=tuple(
+                Metric(name="importance", value=value, low=0.0, high=1.0, size=9, method="t", slice=name)
+                for name, value in (("town", 0.1), ("income", 0.9))
+            ),
+        ),
+        "data.drift": Finding(check="data.drift", outcome=Outcome.UNKNOWN, summary="s", reason="r", next="give rows"),
+    }  # fmt: skip
+    others = [
+        one for one in checked.report.findings if one.check not in found and one.outcome is Outcome.PASSED
+    ]
+    doubted = replace(checked, report=replace(checked.report, findings=(*others, *found.values())))
+    sheet = sheets.check_sheet(doubted, ("town",))
+    for shown in (as_text(sheet), as_html(sheet)):
+        assert "allowed; 1 check failed, 1 is unknown, see below." in shown
+        assert "performance.importance: look at it" in shown
+        assert "data.drift: give rows" in shown
+    assert "✓ allowed; " in as_text(sheet)
+    (largest,) = [grid for grid in sheet.grids if grid.caption.startswith("The largest importances")]
+    assert ["income", "town"] == [row[0] for row in largest.rows]
+    assert [] == [grid for grid in sheet.grids if grid.caption.startswith("Groups (performance")]
+    done = shipped[1].shipped
+    assert done is not None
+    told = sheets.shipped_sheet(replace(done, checked=doubted), (), has_key=True).notes
+    assert ("performance.importance failed: .check() says more",) == told
+
+
 def test_answers_are_the_model_s_own_with_receipts(shipped: tuple[Model, Live], server: Server) -> None:
     """Class names and probabilities equal the estimator's on pandas, polars and plain columns alike."""
     model, estimator = shipped[0], fitted()
@@ -158,6 +201,20 @@ def test_rows_without_a_column_are_refused_before_asking(shipped: tuple[Model, L
     with pytest.raises(Refused) as caught:
         shipped[0].predict(pd.DataFrame({"income": [np.nan], "town": ["north"]}))
     assert ("client.not-answered", True) == (caught.value.code, "500" in str(caught.value))
+
+
+def test_rows_that_are_no_table_are_answered_with_how_to_give_one(
+    shipped: tuple[Model, Live], server: Server
+) -> None:
+    """A None among numbers is a missing number; single values and a list of dicts are told the form of rows."""
+    del server
+    with pytest.raises(Refused) as missing:
+        shipped[0].predict({"income": [None], "town": ["north"]})
+    assert "client.not-answered" == missing.value.code
+    for rows in ({"income": 0.5, "town": "north"}, [{"income": 0.5, "town": "north"}]):
+        with pytest.raises(BadInput, match="mapping from column to a list of values") as caught:
+            shipped[0].predict(rows)
+        assert "client.not-columns" == caught.value.code
 
 
 def test_a_key_is_needed_and_can_be_made_anew(

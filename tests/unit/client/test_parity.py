@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from gatewright.client.parity import (
+    FEW_ROWS,
     PROBABILITY,
     PROBABILITY_MAX,
     PROBABILITY_P99,
@@ -70,6 +71,112 @@ def test_values_are_compared_in_units_of_their_spread() -> None:
     expected = Answers(labels=np.array([0.0, 4.0, 0.0, 4.0]))
     parity = compare(expected, Answers(labels=np.array([1.0, 4.0, 0.0, 4.0])), "FP32")
     assert (SPREAD, 0.5, 0) == (parity.unit, parity.largest, parity.labels_differ)
+
+
+HEAVY = np.exp(3 * np.random.default_rng(0).normal(size=3_000))
+"""Values over eight orders of magnitude, as a model of amounts gives them."""
+ZEROS = np.zeros(60)
+
+
+def _values(found: Any) -> Answers:
+    return Answers(labels=np.asarray(found))
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [
+        ([3e-6] * 5, [-3e-6] * 5),
+        ([3e-6], [-3e-6]),
+        ([1e-7] * 5, [0.0] * 5),
+        ([*np.arange(50.0), 1e9], [*-np.arange(50.0), 1e9]),
+        ([*[3e-6] * 40, 1e9], [*[-3e-6] * 40, 1e9]),
+        ([1e200, 2e200, -1e200], [0.0] * 3),
+        ([1e-200, 2e-200, 4e-200], [-1e-200, -2e-200, -4e-200]),
+        ([1.7e308, -1.7e308, 0.0], [0.0, 0.0, 0.0]),
+        ([np.inf, 1.0, 2.0], [np.inf, 5.0, 9.0]),
+        ([np.nan, 1.0], [np.nan, 1.0]),
+        ([0.0, 0.0], [0.002, 0.0]),
+        ([1.0, 1.0], [1.0]),
+    ],
+    ids=[
+        "tiny and the same",
+        "one row",
+        "tiny and nothing",
+        "one far value",
+        "one far value among the same",
+        "large",
+        "very small",
+        "too far apart",
+        "infinite",
+        "NaN",
+        "zeros",
+        "fewer",
+    ],
+)
+def test_wrong_values_never_hold(expected: list[float], found: list[float]) -> None:
+    """Whatever the spread is, none, stretched, underflowing or not a number, other values are not alike."""
+    assert not compare(_values(expected), _values(found), "FP32").holds
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [HEAVY, [*np.arange(50.0), 1e9], [0.1] * 7, [0.1 + 0.2, *[0.3] * 6], [*ZEROS, 1e6, 3.0], [7.0], ZEROS],
+    ids=[
+        "heavy tail",
+        "one far value",
+        "the same",
+        "the same but for rounding",
+        "zeros",
+        "one row",
+        "all zero",
+    ],
+)
+def test_values_in_float32_are_alike(expected: Any) -> None:
+    """Rounding an answer to float32 is no difference, however far it lies from the others."""
+    assert compare(_values(expected), _values(np.asarray(expected, np.float32)), "FP32").holds
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.sampled_from([2.0**-40, 2.0, 2.0**300]))
+def test_the_scale_of_the_values_changes_nothing(values: list[float], scale: float) -> None:
+    """Values and their answers times the same number are as far apart as before."""
+    expected = np.round(values, 3)
+    found = expected + np.arange(len(values))
+    if not expected.any():
+        expected = expected + 1.0
+    once = compare(_values(expected), _values(found), "").largest
+    assert (
+        pytest.approx(once, rel=1e-6)
+        == compare(_values(expected * scale), _values(found * scale), "").largest
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (1, "Only 1 row was compared"),
+        (FEW_ROWS - 1, f"Only {FEW_ROWS - 1} rows were compared"),
+        (FEW_ROWS, ""),
+    ],
+)
+def test_few_rows_are_said_to_show_little(rows: int, words: str) -> None:
+    """A comparison of fewer than 30 rows says so; one of 30 does not."""
+    said = compare(_answers(np.full(rows, 0.9)), _answers(np.full(rows, 0.9)), "FP32").sentence()
+    assert (bool(words), True) == ("shows little: give 1,000 or more" in said, words in said)
+
+
+def test_values_are_compared_and_never_the_same() -> None:
+    """The sentence of a regression counts the values, for a wrong one is no other label."""
+    said = compare(_values([3e-6] * 5), _values([-3e-6] * 5), "FP32").sentence()
+    assert said.startswith(
+        "5 values are compared with FP32 inputs; the difference in spreads of the prediction"
+    )
+
+
+def test_no_rows_are_no_comparison() -> None:
+    """Nothing compared with nothing is refused."""
+    with pytest.raises(BadInput, match="no rows") as caught:
+        compare(_values([]), _values([]), "FP32")
+    assert "client.no-rows" == caught.value.code
 
 
 @pytest.mark.parametrize("found", [Answers(labels=np.zeros(2)), _answers([np.nan, 0.5])], ids=["none", "NaN"])

@@ -9,8 +9,10 @@ import onnx
 import pandas as pd
 import polars as pl
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
     GradientBoostingClassifier,
@@ -23,9 +25,11 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, SVR, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from gatewright.client.conversion import convert
@@ -296,6 +300,68 @@ def test_named_columns_are_one_input_each_without_a_column_transformer_too() -> 
     converted = convert(fitted, train)
     inputs = onnx.load_model_from_string(converted.onnx).graph.input
     assert ["years", "net income"] == [each.name for each in inputs]
+
+
+def numbers(make: Any) -> tuple[Any, np.ndarray]:
+    """A frame of numbers, whole numbers and truth values, whose names a graph may use itself, and amounts."""
+    rng = np.random.default_rng(3)
+    columns = {
+        "net income": rng.normal(size=200),
+        "input": rng.integers(0, 9, 200),
+        "variable": rng.random(200) < 0.5,
+        "input_column_0": rng.normal(size=200),
+    }
+    amounts = 3 * columns["net income"] + columns["input"] + columns["variable"]
+    return make({name: each.tolist() for name, each in columns.items()}), amounts
+
+
+@pytest.mark.parametrize("make", [pl.DataFrame, pd.DataFrame], ids=["polars", "pandas"])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(max_iter=1000),
+        SVC(probability=True, random_state=0),
+        KNeighborsClassifier(),
+        MLPClassifier(max_iter=20, random_state=0),
+        DecisionTreeClassifier(random_state=0),
+        CalibratedClassifierCV(LinearSVC()),
+        make_pipeline(PCA(2), LogisticRegression()),
+        Ridge(),
+        SVR(),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+@pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:.*probability.*:FutureWarning"
+)
+def test_an_estimator_alone_takes_the_columns_of_a_frame(estimator: Any, make: Any) -> None:
+    """Fitted on a frame without anything in front, it gets one input per column, whatever their names are."""
+    frame, amounts = numbers(make)
+    target = amounts if isinstance(estimator, (Ridge, SVR)) else (amounts > 4).astype(int)
+    converted = convert(estimator.fit(frame, target), frame[list(reversed(frame.columns))])
+    inputs = onnx.load_model_from_string(converted.onnx).graph.input
+    assert list(frame.columns) == [each.name for each in inputs]
+    assert {(1,)} == {tuple(d.dim_value for d in each.type.tensor_type.shape.dim[1:]) for each in inputs}
+    assert (200, True) == (converted.parity.rows, converted.parity.holds)
+
+
+def test_columns_that_float32_cannot_hold_are_joined_in_float64() -> None:
+    """An estimator alone gets float64 inputs per column where its rows need them."""
+    frame = pd.DataFrame({"fine": FINE[:, 0], "other": 0.0})
+    converted = convert(GaussianNB(var_smoothing=1e-20).fit(frame[["fine"]], [0, 0, 1, 1] * 5), frame)
+    assert ("FP64", 0) == (converted.parity.inputs, converted.parity.labels_differ)
+
+
+@pytest.mark.parametrize("cells", ["1", "ten"])
+def test_texts_for_an_estimator_that_takes_numbers_are_refused_by_column(cells: str) -> None:
+    """Digits as texts, which scikit-learn reads as numbers, and words are refused with the way out."""
+    frame, amounts = numbers(pd.DataFrame)
+    fitted = LogisticRegression(max_iter=1000).fit(frame, amounts > 4)
+    with pytest.raises(
+        BadInput, match=r"The column 'input' holds texts, and LogisticRegression takes"
+    ) as caught:
+        convert(fitted, frame.assign(input=cells))
+    assert "client.text-column" == caught.value.code
 
 
 @pytest.mark.parametrize("make", [pl.DataFrame, pd.DataFrame], ids=["polars", "pandas"])

@@ -146,7 +146,7 @@ def test_a_conversion_that_answers_otherwise_is_refused_with_its_rows(root: Path
         ({"train": TRAIN.iloc[:0]}, "client.no-rows"),
         ({"test": TEST.iloc[:0]}, "client.no-rows"),
         ({"test": TEST.assign(income="much")}, "client.types-differ"),
-        ({"drop": ["town"]}, "client.columns-absent"),
+        ({"drop": ["town"]}, "client.dropped-column"),
     ],
     ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
 )
@@ -158,6 +158,19 @@ def test_a_wrong_call_is_answered_and_leaves_no_model(root: Path, changes: dict[
     assert code == caught.value.code
     with read_home(root) as home:
         assert home.archive.get("models-latest", "wrong") is None
+
+
+def test_a_dropped_column_that_nothing_reads_may_have_been_there_in_fitting(root: Path) -> None:
+    """A pipeline that saw an id and ignores it is taken, nothing of the id is kept, and no input asks for it."""
+    train, test = (rows.assign(customer=[f"c{row}" for row in rows.index]) for rows in (TRAIN, TEST))
+    estimator = fitted(train)
+    assert "customer" in estimator.feature_names_in_
+    call: dict[str, Any] = {"train": train, "test": test, "home": root, **LOANS, "name": "ignored"}
+    model = gw.submit(estimator, drop=["customer"], **call)
+    assert ["income", "town"] == [name for name, _ in model.data.features]
+    with pytest.raises(BadInput, match=r"reads 'town'.*drop=") as caught:
+        gw.submit(estimator, drop=["customer", "town"], **{**call, "name": "read"})
+    assert "client.dropped-column" == caught.value.code
 
 
 def test_a_call_cut_short_goes_on_from_what_is_recorded(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from gatewright.client.frames import read_rows
@@ -27,6 +28,14 @@ def test_columns_and_matrices_become_inputs_of_both_precisions() -> None:
     assert [1.5, 1.5] == ask_onnx(made[0], classifies=False).labels.tolist()
     plain = Forest(trees=(LEAF,), features=2)
     assert ["FP32", "FP64"] == [each.inputs for each in candidates(plain, read_rows(np.zeros((3, 2)), None))]
+
+
+def test_a_column_may_be_named_like_an_output() -> None:
+    """Where a feature has the name of an answer, the answer takes another one."""
+    rows = read_rows({"value": [1.0, 2.0]}, None)
+    made = next(iter(candidates(Forest(trees=(LEAF,), features=1), rows)))
+    assert ["predicted_value"] == [each.name for each in onnx.load_from_string(made.onnx).graph.output]
+    assert [1.5, 1.5] == ask_onnx(made, classifies=False).labels.tolist()
 
 
 def test_texts_where_the_trees_take_numbers_are_refused() -> None:

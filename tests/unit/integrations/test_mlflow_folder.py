@@ -17,6 +17,9 @@ from gatewright.kernel.errors import GatewrightError, Refused
 CONTENT = b"\x08\x09 the bytes of a model"
 ONNX = "flavors:\n  onnx:\n    data: model.onnx\n  python_function: {}\nrun_id: abc\nmlflow_version: 3.17.2\n"
 
+BOMB = "a0: &a0 [lol, lol]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1}, ' * 10}]\n" for n in range(1, 8))
+"""Seven lines that stand for twenty million texts."""
+
 
 def folder_of(root: Path, description: str = ONNX) -> Path:
     """A model folder."""
@@ -131,6 +134,21 @@ def test_a_store_elsewhere_is_not_asked_about_a_folder_at_hand(tmp_path: Path) -
         ("flavors: [\n", "integrations.mlflow-yaml"),
         ("flavors: !!python/object/apply:os.system ['true']\n", "integrations.mlflow-yaml"),
         ("[" * 100_000, "integrations.mlflow-yaml"),
+        (BOMB + ONNX.replace("abc", "*a7"), "integrations.mlflow-alias"),
+        (ONNX + "unused: &anchor 1\n", "integrations.mlflow-alias"),
+        (ONNX + "m0: &m0 {k: v}\nm1: {<<: [*m0, *m0]}\n", "integrations.mlflow-alias"),
+        (ONNX.replace("abc", "[[a]]"), "integrations.mlflow-yaml"),
+        (ONNX.replace("abc", "{a: b}"), "integrations.mlflow-yaml"),
+        (ONNX.replace("abc", "x" * 1_001), "integrations.mlflow-yaml"),
+        (ONNX.replace("abc", "0x" + "F" * 20_000), "integrations.mlflow-yaml"),
+        (ONNX.replace("3.17.2", "[3, 17]"), "integrations.mlflow-yaml"),
+        (ONNX.replace("3.17.2", "0x" + "F" * 20_000), "integrations.mlflow-yaml"),
+        (ONNX.replace("model.onnx", "0x" + "F" * 20_000), "integrations.mlflow-flavour"),
+        ("flavors:\n  ? [[a, b], c]\n  : x\n", "integrations.mlflow-unreadable"),
+        ("flavors:\n  ? [a, b]\n  : x\n", "integrations.mlflow-yaml"),
+        (ONNX.replace("flavors:", "flavors:\n  ? [a, b]\n  : x"), "integrations.mlflow-yaml"),
+        ('flavors: {onnx: {data: "a\\0b"}}\n', "integrations.mlflow-unreadable"),
+        ("flavors: {onnx: {data: " + "a" * 5_000 + "}}\n", "integrations.mlflow-unreadable"),
         ("a: " + "x" * mlflow_store.YAML_BYTES, "operations.file-too-large"),
     ],
 )
@@ -140,6 +158,39 @@ def test_bad_folders_are_named(tmp_path: Path, description: str, code: str) -> N
     (tmp_path / "secret.onnx").write_bytes(CONTENT)
     (folder / "link.onnx").symlink_to(tmp_path / "secret.onnx")
     assert code == refused(str(folder), tmp_path).code
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("17", "17"),
+        ("0.5", "0.5"),
+        ("true", "True"),
+        ("2026-01-02 03:04:05", "2026-01-02 03:04:05"),
+        ("a b", "a b"),
+    ],
+)
+def test_short_values_are_kept(tmp_path: Path, value: str, kept: str) -> None:
+    """A text, a number, a truth value and a time, as YAML reads them, are lineage."""
+    folder = folder_of(tmp_path, ONNX.replace("3.17.2", value))
+    assert kept == bring(str(folder), tracking="", start=tmp_path).origin["mlflow"]
+
+
+@pytest.mark.parametrize("address", ["a\0b", "a" * 5_000, "file:a%00b"])
+def test_an_address_that_no_path_can_be_is_refused(tmp_path: Path, address: str) -> None:
+    """A zero byte, and a name longer than any, are a refusal and no crash."""
+    assert refused(address, tmp_path).code in {
+        "integrations.mlflow-unreadable",
+        "integrations.mlflow-no-folder",
+    }
+
+
+@pytest.mark.parametrize("place", ["a\0b", "a" * 5_000])
+def test_a_registered_place_that_no_path_can_be_is_refused(tmp_path: Path, place: str) -> None:
+    """What a registry gives as a version's folder may be no path at all."""
+    path = database(tmp_path, place)
+    error = refused("models:/loans/1", tmp_path, f"sqlite:///{path}")
+    assert error.code in {"integrations.mlflow-unreadable", "integrations.mlflow-no-folder"}
 
 
 def test_a_link_to_the_description_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from gatewright.kernel.errors import Misuse, Tampered
 from gatewright.operations import compare as comparing
 from gatewright.operations import data, models
 from gatewright.operations.catalogue import ComparedVersions, find
+from gatewright.operations.check import check
 from gatewright.operations.data import Description
 from gatewright.operations.home import Home
 from gatewright.operations.models import Declared
@@ -36,6 +37,20 @@ def test_a_comparison_is_made_and_recorded(live: Home) -> None:
     )
     assert data.dataset(live, "loans@1").test == found.entry.test
     assert found.decisions[0] in {"allow", "needs-approval"}
+    assert (("loans",), ()) == found.live
+
+
+def test_a_version_that_was_denied_is_not_recommended(live: Home, tmp_path: Path) -> None:
+    """The newest check counts: once the policy denied the second, the record does not recommend it."""
+    strict = tmp_path / "strict.toml"
+    rules = live.policy_path.read_text("utf-8")
+    strict.write_text(rules.replace("at_least = 0.55", "at_least = 0.9999"), "utf-8")
+    check(live, "loans@2", policy_file=strict)
+    found = comparing.compare(live, "loans@1", "loans@2")
+    assert "deny" == found.decisions[1]
+    assert found.entry.recommended != "b"
+    assert "the policy denied" in found.comparison.sentence.lower()
+    assert "Ship loans@2" not in found.comparison.sentence
 
 
 def test_a_useless_version_is_not_recommended(live: Home) -> None:
@@ -95,6 +110,7 @@ def test_a_version_that_takes_another_column_is_not_compared(live: Home, tmp_pat
         comparing.compare(live, "loans@1", _add(live, classifier(), "columns", "columns"))
     assert "operations.not-comparable" == refused.value.code
     assert "'debts'" in refused.value.refusal.why
+    assert "keep the column in the frame and leave it out of the model" in refused.value.refusal.next
 
 
 def test_bytes_that_are_no_comparison_are_broken_evidence() -> None:

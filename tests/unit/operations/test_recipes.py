@@ -17,6 +17,7 @@ from gatewright.kernel.errors import BadInput, Misuse, Refused
 from gatewright.models.signature import Task
 from gatewright.operations import casework, folding, models, recipes
 from gatewright.operations.catalogue import ModelVersion
+from gatewright.operations.child_protocol import REFUSAL, RESULT, encode_refusal, pack
 from gatewright.operations.data import dataset
 from gatewright.operations.home import Home
 from gatewright.operations.models import Declared
@@ -225,3 +226,83 @@ def test_folds_end_when_their_time_is_over(live: Home, monkeypatch: pytest.Monke
     assert ((), "The 5 folds took more than 0 seconds together.") == folding.folds(
         live, version, dataset(live, "loans@1"), _rows(live), seed=0
     )
+
+
+def _answer(told: bytes, model: bytes = b"m") -> memoryview:
+    return memoryview(pack([RESULT + pack([model, told])]))
+
+
+def _told(size: int) -> bytes:
+    """Libraries as JSON, padded to a size."""
+    return b'{"numpy": "2.0"}'.ljust(size)
+
+
+def test_what_an_answer_tells_is_bounded_by_the_byte() -> None:
+    """The libraries of an answer are read up to their limit, and refused one byte beyond it."""
+    assert (b"m", {"numpy": "2.0"}) == recipes._model(_answer(_told(recipes.TOLD_BYTES)))
+    with pytest.raises(Refused) as caught:
+        recipes._model(_answer(_told(recipes.TOLD_BYTES + 1)))
+    assert "recipes.nonsense" == caught.value.code
+
+
+@pytest.mark.parametrize(("beyond", "code"), [(0, "recipes.raised"), (1, "recipes.nonsense")])
+def test_a_refusal_is_bounded_by_the_byte(monkeypatch: pytest.MonkeyPatch, beyond: int, code: str) -> None:
+    """A refusal is read up to the limit of what is told, and is nonsense one byte beyond it."""
+    body = encode_refusal(Refused("recipes.raised", "It ended."))
+    monkeypatch.setattr(recipes, "TOLD_BYTES", len(body) - beyond)
+    with pytest.raises(Refused) as caught:
+        recipes._model(memoryview(pack([REFUSAL + body])))
+    assert code == caught.value.code
+
+
+def test_the_longest_refusal_fits() -> None:
+    """A refusal whose every text is as long as one may be stays within the limit of what is told."""
+    longest = "\1" * 2_000
+    refusal = Refused("recipes.raised", longest, why=longest, next=longest, place=longest)
+    with pytest.raises(Refused) as caught:
+        recipes._model(memoryview(pack([REFUSAL + encode_refusal(refusal)])))
+    assert refusal.code == caught.value.code
+
+
+@pytest.mark.parametrize("parts", [[], [b"m"], [b"m", b"{}", b""]])
+def test_an_answer_has_two_parts(parts: list[bytes]) -> None:
+    """A result that is not a model and its libraries does not hold."""
+    with pytest.raises(Refused) as caught:
+        recipes._model(memoryview(pack([RESULT + pack(parts)])))
+    assert "recipes.nonsense" == caught.value.code
+
+
+def test_a_model_beyond_its_limit_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model in an answer is as large as a model may be, and refused one byte beyond it."""
+    monkeypatch.setattr(models, "MODEL_BYTES", 4)
+    assert b"1234" == recipes._model(_answer(b"{}", b"1234"))[0]
+    with pytest.raises(Refused) as caught:
+        recipes._model(_answer(b"{}", b"12345"))
+    assert "recipes.model-too-large" == caught.value.code
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"[]",
+        b'"x"',
+        b"1",
+        b'{"numpy": [[], []]}',
+        b'{"numpy": 7}',
+        b'{"\\ud800": "1"}',
+        b"\xff",
+        b"[" * 60_000,
+    ],
+)
+def test_libraries_are_texts_or_nothing(told: bytes) -> None:
+    """An answer whose libraries are anything but names with texts does not hold."""
+    with pytest.raises(Refused) as caught:
+        recipes._model(_answer(told))
+    assert "recipes.nonsense" == caught.value.code
+
+
+def test_what_is_kept_of_a_library_is_cut() -> None:
+    """Of forty libraries with long names and versions, twenty are kept, sixty characters of each."""
+    told = json.dumps({f"{number:02}" + "n" * 500: "v" * 500 for number in range(40)}).encode()
+    kept = recipes._model(_answer(told))[1]
+    assert (20, {60}, {"v" * 60}) == (len(kept), {len(name) for name in kept}, set(kept.values()))

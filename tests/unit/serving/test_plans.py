@@ -40,6 +40,22 @@ def test_a_plan_is_taken_and_switched_back(rig: Rig) -> None:
     assert ([None] * 3, None) == (said, plans.refusal)
 
 
+def test_only_the_plan_of_the_digest_is_taken(rig: Rig) -> None:
+    """Where one digest is named, neither an older nor a newer plan of the same keys is taken, at any time."""
+    said: list[Refusal | None] = []
+    plans = plans_of(rig, said)
+    older, named, newer = (rig.plan(number, rig.make_release(number)) for number in (1, 2, 3))
+    plans.only = Digest.of(named)
+    seen = []
+    for envelope in (older, named, newer, older):
+        rig.publish(envelope)
+        plans.load()
+        seen.append((versions(plans), plans.refusal and plans.refusal.code))
+
+    refused = "serving.plan-digest"
+    assert [([], refused), ([(2, None)], None), ([(2, None)], refused), ([(2, None)], refused)] == seen
+
+
 def test_without_a_plan_nothing_is_served(rig: Rig) -> None:
     """No plan yet is no fault: there are no endpoints and no keys."""
     said: list[Refusal | None] = []

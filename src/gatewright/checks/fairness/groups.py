@@ -10,10 +10,11 @@ Hardt, Price & Srebro, NeurIPS 2016), both error rates at once (equalised odds, 
 precision (predictive parity: Chouldechova, Big Data 5:153, 2017). Regression: the mean answer and
 the mean error. Groups have Wilson's intervals (means: Student's t); the difference and the ratio of
 the two groups furthest apart have intervals too, see ``disparities.py``. The check judges equalised
-odds, or the mean error in standard deviations of the true values, by the *pessimistic* bound: it
+odds, or the mean error in robust standard deviations of the true values, by the *pessimistic* bound: it
 passes when even that is within the limit.
 
-**Too small.** A group with fewer rows than ``smallest_group`` under a rate cannot be judged by it:
+**Too small.** The groups are those of the train rows and of all test rows, so that one without a
+labelled test row is not forgotten: it has 0 rows. A group with fewer rows than ``smallest_group`` under a rate cannot be judged by it:
 the bound of the difference is then 1 and that of the ratio 0, so that no rule can hold, and the
 check is ``unknown`` where it judges that rate. Crossed groups that are too small are only listed,
 unless ``small_crossings_count``.
@@ -33,7 +34,7 @@ import numpy as np
 
 from gatewright.checks.answers import ClassAnswers, NoAnswers, ValueAnswers, answers_of
 from gatewright.checks.case import Case
-from gatewright.checks.cuts import labels_of
+from gatewright.checks.cuts import labels_of_all
 from gatewright.checks.fairness.disparities import (
     MEANS,
     RATIOS,
@@ -57,11 +58,12 @@ from gatewright.checks.fairness.rates import (
     class_rates,
     crossings,
     grouping_of,
+    narrowed,
     see,
     value_rates,
 )
 from gatewright.checks.finding import Finding, Metric, Outcome
-from gatewright.checks.intervals import CONFIDENCE, WILSON
+from gatewright.checks.intervals import CONFIDENCE, WILSON, computable, robust_spread
 from gatewright.kernel.canonical import Json
 from gatewright.kernel.errors import Misuse
 from gatewright.models.signature import Task
@@ -103,7 +105,7 @@ STUDENT = "Student's t"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """Limits on equalised odds (0 to 1) and on the mean error (in standard deviations of the truth).
+    """Limits on equalised odds (0 to 1) and on the mean error (in robust deviations of the truth).
 
     ``smallest_group``: rows that a group must have under a rate. ``crossed``: columns crossed at
     once, 1 for none. ``positive_class``: as in ``performance.metrics``; ``bins``: equal-mass parts
@@ -187,7 +189,7 @@ def _gap(name: str, grouping: Grouping, seen: Sequence[Seen]) -> _Gap | None:
     Where a group that counts is too small the value is over all groups with rows. Means have no
     worst value, and so no metric then.
     """
-    alone = len(grouping.groups) < 2
+    alone = grouping.alone
     doubtful = grouping.small_count and (alone or any(one.small for one in seen))
     share = seen[0].judged.rate.share
     whole = all(len(one.judged.places) > 1 for one in seen)
@@ -231,12 +233,23 @@ class _Standard:
         return GAPS[self.name]
 
 
+def _standard(found: ClassAnswers | ValueAnswers, parameters: Parameters) -> _Standard | None:
+    """What is judged; None where numbers overflow or vanish on the way to a spread."""
+    if isinstance(found, ClassAnswers):
+        return _Standard(name=ODDS, limit=parameters.largest_odds_difference)
+    with np.errstate(over="ignore"):  # computable tells it
+        errors = found.answer - found.truth
+    if not all(computable(values) for values in (found.truth, found.answer, errors)):
+        return None
+    return _Standard(name=ERROR, limit=parameters.largest_error_difference * robust_spread(found.truth))
+
+
 def _doubts(seen: Sequence[tuple[Grouping, Sequence[Seen]]], standard: _Standard) -> list[str]:
     """What could not be judged and counts, as sentences; the smallest groups first."""
     alone = [
         f"The test rows hold only one group of {grouping.name}."
         for grouping, _ in seen
-        if grouping.small_count and len(grouping.groups) < 2
+        if grouping.small_count and grouping.alone
     ]
     small = sorted(
         (rows, group, one.every.rate.name)
@@ -351,8 +364,8 @@ def _refuse(case: Case, parameters: Parameters) -> Finding | None:
 def _too_many(groupings: Sequence[Grouping], smallest: int) -> Finding | None:
     """The refusal of more groups than are compared; crossed groups count where they have the rows."""
     for grouping in groupings:
-        least = 1 if grouping.small_count else smallest
-        groups = int((np.bincount(grouping.place) >= least).sum())
+        large = int((np.bincount(grouping.place) >= smallest).sum())
+        groups = len(grouping.groups) if grouping.small_count else large
         if groups > MOST_GROUPS:
             return _no_answer(
                 Outcome.UNKNOWN,
@@ -378,23 +391,25 @@ def run(case: Case, parameters: Parameters) -> Finding:
     found = answers_of(case)
     if isinstance(found, NoAnswers):
         return _no_answer(Outcome.UNKNOWN, found.reason, found.next)
-    labelled = {
-        name: labels_of(case.test.column(name), case.train, parameters.bins) for name in case.sensitive
-    }
-    single = [grouping_of(name, labels, found.rows) for name, (labels, _) in labelled.items()]
+    standard = _standard(found, parameters)
+    if standard is None:
+        return _no_answer(
+            Outcome.UNKNOWN,
+            "The true values or the answers are too large, or too close together, to compute their spread.",
+            "Give the target in another unit, and look for values that cannot be right.",
+        )
+    labelled = {name: labels_of_all(name, case.test, case.train, parameters.bins) for name in case.sensitive}
+    single = [grouping_of(name, labels) for name, (labels, _) in labelled.items()]
     crossed = crossings(single, depth=parameters.crossed, small_count=parameters.small_crossings_count)
-    many = _too_many((*single, *crossed), parameters.smallest_group)
+    groupings = [narrowed(grouping, found.rows) for grouping in (*single, *crossed)]
+    many = _too_many(groupings, parameters.smallest_group)
     if many is not None:
         return many
     rates = _rates(case, found, parameters.positive_class)
     seen = [
         (grouping, [see(rate, grouping, parameters.smallest_group) for rate in rates])
-        for grouping in (*single, *crossed)
+        for grouping in groupings
     ]
-    standard = _Standard(name=ODDS, limit=parameters.largest_odds_difference)
-    if isinstance(found, ValueAnswers):
-        limit = parameters.largest_error_difference * float(np.std(found.truth))
-        standard = _Standard(name=ERROR, limit=limit)
     gaps = [gap for grouping, numbers in seen for gap in _gaps(grouping, numbers)]
     worst = sorted(
         (gap for gap in gaps if gap.metric.name == standard.name), key=lambda gap: -gap.metric.high

@@ -6,13 +6,14 @@ Not here: how far groups are apart (``disparities.py``) and what that means (``g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.checks.answers import ClassAnswers, ValueAnswers
+from gatewright.checks.cuts import coded, shown
 from gatewright.checks.fairness.disparities import Means, Shares
 
 SELECTED = "selection-rate"
@@ -49,7 +50,8 @@ class Rate:
 class Grouping:
     """The groups of one column, or of columns crossed.
 
-    ``groups`` holds a name for each, ``place`` the group of each row, shape (n,). ``small_count``:
+    ``groups`` holds a name for each, also where it has no row; ``place`` the group of each row,
+    shape (n,). ``small_count``:
     whether a group that is too small to judge leaves the whole in doubt.
     """
 
@@ -57,6 +59,11 @@ class Grouping:
     groups: tuple[str, ...]
     place: Indices
     small_count: bool = True
+
+    @property
+    def alone(self) -> bool:
+        """Whether the rows hold fewer than two of the groups."""
+        return len(np.unique(self.place)) < 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +93,7 @@ def class_rates(found: ClassAnswers, positives: Sequence[int], *, named: bool) -
     everyone = np.ones(len(found.rows), dtype=bool)
     rates: list[Rate] = []
     for index in positives:
-        of = found.classes[index][:CLASS_LENGTH] if named else ""
+        of = shown(found.classes[index], CLASS_LENGTH) if named else ""
         said, true = found.answer == index, found.truth == index
         hits = said.astype(np.float64)
         rates += [
@@ -107,10 +114,10 @@ def value_rates(found: ValueAnswers) -> tuple[Rate, ...]:
     )
 
 
-def grouping_of(name: str, labels: Sequence[str], rows: Indices) -> Grouping:
-    """The groups of one column from the label of each of its rows, for the given rows."""
-    values, place = np.unique(np.array(labels, dtype=np.str_)[rows], return_inverse=True)
-    return Grouping(name=name, groups=tuple(f"{name}={value}" for value in values.tolist()), place=place)
+def grouping_of(name: str, labels: Sequence[str]) -> Grouping:
+    """The groups of one column from the label of each row."""
+    values, place = coded(labels)
+    return Grouping(name=name, groups=tuple(f"{name}={value}" for value in values), place=place)
 
 
 def _crossing(parts: Sequence[Grouping], *, small_count: bool) -> Grouping:
@@ -126,6 +133,11 @@ def _crossing(parts: Sequence[Grouping], *, small_count: bool) -> Grouping:
         place=place,
         small_count=small_count,
     )
+
+
+def narrowed(grouping: Grouping, rows: Indices) -> Grouping:
+    """The same groups, with the given rows alone in them."""
+    return replace(grouping, place=grouping.place[rows])
 
 
 def crossings(parts: Sequence[Grouping], *, depth: int, small_count: bool) -> tuple[Grouping, ...]:

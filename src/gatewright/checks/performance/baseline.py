@@ -10,7 +10,8 @@ regression for classes and ridge regression for values (see ``linear``). Each di
 row by row: accuracy by McNemar's exact test with the interval of Bonett & Price (2012); balanced
 accuracy by class; ROC-AUC by DeLong (1988); losses and errors by Student's paired t. The tests of
 one comparison hold together (Holm 1979). The check fails where no measure shows the model to be
-better than the constant. How it stands against the straight line is told, and decides nothing here:
+better than this constant *and* than the best constant of the test rows themselves (their most
+frequent class and shares, their mean and median): a shifted class balance alone is no merit. How it stands against the straight line is told, and decides nothing here:
 a policy may put a bound on a ``-over-linear`` number. Gains are turned so that above zero the model
 is better.
 
@@ -91,10 +92,11 @@ def run(case: Case, parameters: Parameters) -> Finding:  # noqa: ARG001 - every 
             "Keep the target in the training rows; the simple models learn from it.",
         )
     train, truth = learned
-    over_constant = _over_constant(found, truth)
+    over_constant = _over_constant(found, _learned_constant(found, truth))
+    over_best = _over_constant(found, _best_constant(found))
     line = _line(case, train, truth, found)
     over_linear = contrasts(found, line.answers) if line is not None else ()
-    return _finding(found, truth, over_constant, over_linear, line)
+    return _finding(found, truth, (over_constant, over_best), over_linear, line)
 
 
 def _unknown(reason: str, advice: str) -> Finding:
@@ -125,23 +127,50 @@ def _learned(case: Case) -> tuple[Table, Indices | Floats] | None:
     return (case.train.take(kept), answers) if kept.any() else None
 
 
-def _over_constant(found: Compared, truth: Indices | Floats) -> tuple[Contrast, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Constant:
+    """One answer for every row: shares of the classes, shape (K,), or a value for each measure."""
+
+    shares: Floats
+    values: dict[str, float]
+
+
+def _learned_constant(found: Compared, truth: Indices | Floats) -> _Constant:
+    if isinstance(found, ValueAnswers):
+        return _middle(truth.astype(np.float64))
+    counts = np.bincount(truth.astype(np.intp), minlength=len(found.classes))
+    # one row more of each class: none is stated to be impossible
+    return _Constant(shares=(counts + 1) / (counts.sum() + len(counts)), values={})
+
+
+def _best_constant(found: Compared) -> _Constant:
+    """What no constant can beat on the test rows; the shares are theirs exactly."""
+    if isinstance(found, ValueAnswers):
+        return _middle(found.truth)
+    counts = np.bincount(found.truth, minlength=len(found.classes))
+    return _Constant(shares=counts / counts.sum(), values={})
+
+
+def _middle(truth: Floats) -> _Constant:
+    return _Constant(
+        shares=np.empty(0), values={"mae": float(np.median(truth)), "mse": float(np.mean(truth))}
+    )
+
+
+def _over_constant(found: Compared, constant: _Constant) -> tuple[Contrast, ...]:
     size = len(found.rows)
     if isinstance(found, ValueAnswers):
-        best = {"mae": float(np.median(truth)), "mse": float(np.mean(truth))}
         kept = []
-        for name, value in best.items():
+        for name, value in constant.values.items():
             always = replace(found, answer=np.full(size, value))
             kept += [each for each in contrasts(found, always) if each.name == name]
         return tuple(kept)
-    counts = np.bincount(truth.astype(np.intp), minlength=len(found.classes))
-    shares = (counts + 1) / (counts.sum() + len(counts))  # no class is stated to be impossible
-    constant = replace(
+    always_one = replace(
         found,
-        answer=np.full(size, int(counts.argmax()), dtype=np.intp),
-        scores=np.tile(shares, (size, 1)),
+        answer=np.full(size, int(constant.shares.argmax()), dtype=np.intp),
+        scores=np.tile(constant.shares, (size, 1)),
     )
-    return contrasts(found, constant)
+    return contrasts(found, always_one)
 
 
 def _line(case: Case, train: Table, truth: Indices | Floats, found: Compared) -> _Line | None:
@@ -215,11 +244,15 @@ def _words(found: Sequence[Contrast]) -> str:
 def _finding(
     found: Compared,
     truth: Indices | Floats,
-    over_constant: Sequence[Contrast],
+    over: tuple[Sequence[Contrast], Sequence[Contrast]],
     over_linear: Sequence[Contrast],
     line: _Line | None,
 ) -> Finding:
-    better = [each for each in over_constant if each.better]
+    """The outcome; ``over`` holds the gains over the constant of training, and over the best one there is."""
+    over_constant, over_best = over
+    best = {each.name for each in over_best if each.better}
+    better = [each for each in over_constant if each.better and each.name in best]
+    shifted = any(each.better for each in over_constant) and not better
     if isinstance(found, ClassAnswers):
         likely = found.classes[int(np.bincount(truth.astype(np.intp)).argmax())]
         constant = f"always answering {likely[:80]!r}"
@@ -228,6 +261,7 @@ def _finding(
     evidence: dict[str, Json] = {
         "constant": constant,
         "over_constant": _table(over_constant),
+        "over_best_constant": _table(over_best),
         "over_linear": _table(over_linear),
         "linear": None if line is None else line.seen,
         "multiplicity": "Holm",
@@ -238,7 +272,8 @@ def _finding(
         return Finding(
             check=NAME,
             outcome=Outcome.FAILED,
-            summary=f"The model is not shown to be better than {constant}, on {len(found.rows)} test rows.",
+            summary="The model is not shown to be better than "
+            f"{'the best constant answer' if shifted else constant}, on {len(found.rows)} test rows.",
             next="Look for features that say something about the target, or give more test rows.",
             metrics=metrics,
             evidence=evidence,

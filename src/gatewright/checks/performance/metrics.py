@@ -17,7 +17,8 @@ test rows allows?
 - calibration error: the root-mean-square one over at most 10 equal-mass bins, without its noise
   (Kumar et al. 2019); of the positive class for two classes, of the stated top class for more.
 
-A number that cannot be computed is left out, and a note says why. The outcome is ``passed`` when
+A number that cannot be computed is left out, and a note says why. Labels and scores are judged apart:
+where a label is not the class with the highest score of its row, a note says of how many rows. The outcome is ``passed`` when
 there are numbers: the policy judges their bounds.
 
 **Not shown.** How the model does on rows unlike the test rows; whether the test rows were
@@ -201,6 +202,20 @@ def _probabilities(page: _Page, found: ClassAnswers, positive: int | None) -> Ca
     return result
 
 
+def _contradictions(page: _Page, found: ClassAnswers) -> None:
+    """Note how many labels are not the class with the highest score of their row; ties are no contradiction."""
+    if found.scores is None or not np.isfinite(found.scores).all():
+        return
+    known = np.flatnonzero(found.answer >= 0)
+    stated = found.scores[known, found.answer[known]]
+    if other := int((stated < found.scores[known].max(axis=1)).sum()):
+        size = len(found.answer)
+        page.notes.append(
+            f"{other} of {size} labels ({other / size:.2%}, exact) are not the class with the highest score: "
+            "the model decides otherwise than by its scores, such as by a threshold, or the two are mixed up."
+        )
+
+
 def _regression(page: _Page, found: ValueAnswers) -> None:
     """MAE, RMSE and R²."""
     size = len(found.truth)
@@ -265,6 +280,7 @@ def run(case: Case, parameters: Parameters) -> Finding:
             evidence["positive_class"] = found.classes[positive]
         if (strange := int((found.answer < 0).sum())) > 0:
             page.notes.append(f"{strange} answers are not one of the model's classes and count as wrong.")
+        _contradictions(page, found)
     if (dropped := case.test.rows - len(found.rows)) > 0:
         page.notes.append(f"{dropped} test rows without a true answer are left out.")
     evidence |= {"notes": page.notes, "rows": len(found.rows), "calibration": list(_table(result))}

@@ -12,21 +12,25 @@ the overall value by more than ``largest_gap`` (for the mean absolute error: by 
 share of it). The intervals that decide hold together at 95 % (Bonferroni over all groups and
 metrics judged); those reported hold at 95 % each.
 
-**Not shown.** Groups smaller than ``smallest_slice`` are listed as too small to judge: that is not
-a pass for them. Groups by two columns at once are not looked at. A group that passes is not shown
+**Too small.** The groups are those of the train rows and of all test rows, so that one without a
+labelled test row is not forgotten: it has 0 rows. Those with fewer rows than ``smallest_slice`` are
+listed. Where such a group is of a sensitive column, and no other group fails, the check is
+``unknown``; of a slice column, it is only not a pass for that group.
+
+**Not shown.** Groups by two columns at once are not looked at. A group that passes is not shown
 to be as well off as the others; it is only not shown to be worse off.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.checks.answers import ClassAnswers, NoAnswers, ValueAnswers, answers_of
 from gatewright.checks.case import Case
-from gatewright.checks.cuts import Group, cut, labels_of
+from gatewright.checks.cuts import Group, cut, labels_of_all
 from gatewright.checks.finding import Finding, Metric, Outcome
 from gatewright.checks.intervals import CONFIDENCE, Interval, positive_mean, wilson
 from gatewright.kernel.canonical import Json
@@ -224,6 +228,21 @@ def _finding(
     )  # fmt: skip
 
 
+def _doubted(finding: Finding, doubts: list[Group], smallest: int) -> Finding:
+    """The finding where groups of sensitive columns could not be judged: a failure stands, a pass does not."""
+    if finding.outcome is not Outcome.PASSED:
+        return finding
+    first = min(doubts, key=lambda group: (len(group.rows), group.name))
+    return replace(
+        finding,
+        outcome=Outcome.UNKNOWN,
+        summary="Not every group of a sensitive column could be judged.",
+        reason=f"{first.name} has {len(first.rows)} test rows with an answer; {smallest} is the least."
+        + f" {len(doubts) - 1} more." * (len(doubts) > 1),
+        next="Gather more test rows of the group, merge small groups in the data, or set smallest_slice in the policy.",
+    )
+
+
 def _positive(case: Case, wanted: str) -> int | None:
     classes = case.signature.classes
     if case.signature.task is not Task.BINARY or len(classes) < 2:
@@ -258,10 +277,14 @@ def run(case: Case, parameters: Parameters) -> Finding:
             f"Name one of: {', '.join(case.signature.classes[:20])}.",
         )
     slices: list[Group] = []
+    doubts: list[Group] = []
     edges: dict[str, Json] = {}
     for name in names:
-        labels, cuts = labels_of(case.test.column(name), case.train, parameters.bins)
-        slices += cut(name, labels, found.rows)
+        labels, cuts = labels_of_all(name, case.test, case.train, parameters.bins)
+        groups = list(cut(name, labels, found.rows))
+        slices += groups
+        if name in case.sensitive:
+            doubts += [group for group in groups if len(group.rows) < parameters.smallest_slice]
         if cuts:
             edges[name] = cuts
     judged, small = _judge(slices, _measures(found, _positive(case, wanted)), parameters.smallest_slice)
@@ -275,4 +298,5 @@ def run(case: Case, parameters: Parameters) -> Finding:
             next="Give more test rows, or slice by a coarser column.",
             evidence=finding.evidence,
         )
-    return _finding(judged, small, edges, parameters)
+    finding = _finding(judged, small, edges, parameters)
+    return _doubted(finding, doubts, parameters.smallest_slice) if doubts else finding

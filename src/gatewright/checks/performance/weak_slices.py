@@ -16,6 +16,10 @@ is confirmed and worse than overall by ``smallest_gap`` (accuracy) or ``smallest
 mean absolute error). The check fails when even the better end of its interval, which holds together
 over the slices tested, is worse by ``largest_gap`` or ``largest_ratio``.
 
+**Far errors.** An absolute error beyond the third quartile by more than ``FAR`` interquartile ranges
+counts as just that far, so that no single row can hide a slice by raising the overall error. The
+evidence tells the limit and how many rows it met; the numbers of this check are of limited errors.
+
 **Not shown.** Slices smaller than ``smallest_slice`` rows in either half, slices by three columns,
 and parts that the bins blur. A weak slice is where the answers are worse, not why: the evidence
 says, where the model states probabilities, whether it knows (``stated``: the accuracy it states for
@@ -36,7 +40,7 @@ from gatewright.checks.answers import ClassAnswers, Floats, Indices, NoAnswers, 
 from gatewright.checks.case import Case
 from gatewright.checks.contrasts import SIGNIFICANT, probabilities
 from gatewright.checks.finding import Finding, Metric, Outcome
-from gatewright.checks.intervals import CONFIDENCE, Interval, positive_mean, wilson
+from gatewright.checks.intervals import CONFIDENCE, Interval, computable, positive_mean, wilson
 from gatewright.checks.paired import holm
 from gatewright.checks.parts import Cut, cut
 from gatewright.kernel.canonical import Json
@@ -58,6 +62,8 @@ MOST_CONSIDERED = 300
 MOST_NAMED = 10
 LARGEST_OVERLAP = 0.5
 """A slice that shares more of its rows with a worse one must be clearly worse than that one's other rows."""
+FAR = 10.0
+"""In interquartile ranges; Tukey ("Exploratory Data Analysis", 1977) calls values far out from 3 on."""
 CLEARLY = 4.0
 """In standard errors, in the half that was searched."""
 
@@ -156,7 +162,13 @@ def run(case: Case, parameters: Parameters) -> Finding:
             f"{4 * parameters.smallest_slice}.",
             "Give more test rows.",
         )
-    errors = _errors(found)[places]
+    errors, limited = _limited(_errors(found)[places])
+    if not computable(errors):
+        return _none(
+            Outcome.UNKNOWN,
+            "The errors are too large, or too close together, to compute their spread.",
+            "Give the target in another unit, and look for values that cannot be right.",
+        )
     learned = {column.name: column for column in case.train.columns}
     rows = found.rows[places]
     cuts = [cut(column, learned.get(column.name), rows, parameters.bins) for column in columns]
@@ -169,7 +181,8 @@ def run(case: Case, parameters: Parameters) -> Finding:
             "Give more test rows.",
         )
     tested = _confirm(candidates, cuts, errors, half, parameters.smallest_slice)
-    return _finding(tested, scale, _seen(found, places, searched, half), _stated(found, places))
+    seen = {**_seen(found, places, searched, half), **limited}
+    return _finding(tested, scale, seen, _stated(found, places))
 
 
 def _none(outcome: Outcome, reason: str, advice: str = "") -> Finding:
@@ -188,7 +201,19 @@ def _errors(found: ClassAnswers | ValueAnswers) -> Floats:
     """1 where an answer is wrong, or how far it is off; shape (n,)."""
     if isinstance(found, ClassAnswers):
         return np.asarray(found.truth != found.answer, dtype=np.float64)
-    return np.abs(found.truth - found.answer)
+    with np.errstate(over="ignore"):  # computable tells it
+        return np.abs(found.truth - found.answer)
+
+
+def _limited(errors: Floats) -> tuple[Floats, dict[str, Json]]:
+    """The errors with the far ones moved in, and what to tell of that; shares of wrong answers stay."""
+    with np.errstate(invalid="ignore"):  # infinite errors: computable tells it
+        low, high = np.quantile(errors, [0.25, 0.75])
+    limit = float(high + FAR * (high - low))
+    far = int((errors > limit).sum())
+    if not (high > low and far):
+        return errors, {}
+    return np.minimum(errors, limit), {"errors_limited_at": limit, "rows_limited": far}
 
 
 def _stated(found: ClassAnswers | ValueAnswers, places: Indices) -> Floats | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fairlearn import metrics as oracle
+from scipy import stats
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_score
@@ -42,7 +43,13 @@ def _metric(found: Finding, name: str, where: str) -> Metric:
 
 
 def _grouped(sound: Case, values: list[str], name: str = "group") -> Case:
-    return replace(sound, test=with_column(sound.test, text_column(name, values)))
+    """The case with these values in the test rows, and the first of them in the train rows."""
+    learned = text_column(name, values[: sound.train.rows])
+    return replace(
+        sound,
+        train=with_column(sound.train, learned),
+        test=with_column(sound.test, text_column(name, values)),
+    )
 
 
 def _unfair(sound: Case, group: str) -> Case:
@@ -281,7 +288,91 @@ def test_regression_compares_mean_errors_and_answers() -> None:
     inside = sound.test.column("group").values == "a"
     expected = abs(error[inside].mean() - error[~inside].mean())
     assert pytest.approx(expected, abs=1e-12) == _metric(found, ERROR, "group").value
-    assert pytest.approx(0.5 * np.std(sound.test.column("answer").values)) == found.evidence["limit"]
+    truth = sound.test.column("answer").values
+    assert pytest.approx(0.5 * min(np.std(truth), stats.iqr(truth) / 1.349)) == found.evidence["limit"]
+
+
+def test_one_far_value_hides_no_unfairness() -> None:
+    """A model six off for one group fails also where one true value is a thousand times the others."""
+    sound = _unfair(case(6, Task.REGRESSION, test_rows=4000), "b")
+    truth = sound.test.column("answer").values.astype(np.float64).copy()
+    said = sound.predictions.labels.copy()
+    truth[0], said[0] = 3000.0, 3000.0
+    far = replace(
+        sound,
+        test=with_column(sound.test, number_column("answer", truth)),
+        predictions=Predictions(labels=said),
+    )
+    assert [Outcome.FAILED] * 2 == [_run(sound).outcome, _run(far).outcome]
+
+
+@pytest.mark.parametrize("scale", [1e155, 1e200, 1.5e307, 1e-200])
+@pytest.mark.parametrize("right", [True, False])
+def test_values_without_a_computable_spread_are_unknown(scale: float, right: bool) -> None:
+    """Where squares overflow or vanish there is no limit to hold the groups against."""
+    sound = case(6, Task.REGRESSION, test_rows=400)
+    truth = sound.test.column("answer").values.astype(np.float64) * scale
+    bent = replace(
+        sound,
+        test=with_column(sound.test, number_column("answer", truth)),
+        predictions=Predictions(labels=truth if right else np.zeros(400)),
+    )
+    found = _run(bent)
+    assert Outcome.UNKNOWN is found.outcome
+    assert "another unit" in found.next
+
+
+def test_answers_that_overflow_are_unknown() -> None:
+    """Answers far beyond the true values are no pass, though their means are not numbers."""
+    sound = case(6, Task.REGRESSION, test_rows=400)
+    said = np.where(np.arange(400) % 2, 1.7e308, -1.7e308)
+    assert Outcome.UNKNOWN is _run(replace(sound, predictions=Predictions(labels=said))).outcome
+
+
+@pytest.mark.parametrize("where", ["train", "unlabelled"])
+def test_a_group_without_a_labelled_test_row_is_unknown(where: str) -> None:
+    """A group that only the train rows or only unlabelled test rows have is too small, and not forgotten."""
+    labels, values = LARGE.predictions.labels.copy(), LARGE.test.column("group").values.tolist()
+    truth, learned = LARGE.test.column("answer").values.tolist(), LARGE.train.column("group").values.tolist()
+    if where == "train":
+        learned[:50] = ["c"] * 50
+    else:
+        values[:400], truth[:400], labels[:400] = ["c"] * 400, [""] * 400, "no"
+    test = with_column(with_column(LARGE.test, text_column("group", values)), text_column("answer", truth))
+    bent = replace(
+        LARGE,
+        train=with_column(LARGE.train, text_column("group", learned)),
+        test=test,
+        predictions=Predictions(labels=labels),
+    )
+    found = _run(bent)
+    assert Outcome.UNKNOWN is found.outcome
+    assert found.reason.startswith("group=c has 0 rows for its ")
+    assert 1.0 == _metric(found, ODDS, "group").high
+
+
+def test_a_crossing_that_only_the_train_rows_have_counts_when_asked() -> None:
+    """So do crossed groups without a labelled test row, by parameter."""
+    site = np.where(LARGE.test.column("group").values == "a", "north", "south").tolist()
+    learned = np.where(LARGE.train.column("group").values == "a", "south", "north").tolist()
+    bent = replace(_grouped(LARGE, site, "site"), sensitive=("group", "site"))
+    bent = replace(bent, train=with_column(bent.train, text_column("site", learned)))
+    assert Outcome.PASSED is _run(bent).outcome
+    found = _run(bent, small_crossings_count=True)
+    assert Outcome.UNKNOWN is found.outcome
+    assert found.reason.startswith("group=a & site=south has 0 rows")
+
+
+def test_long_names_with_one_beginning_are_different_groups() -> None:
+    """Groups whose names are alike for 80 characters are judged apart, and are named apart."""
+    short = LARGE.test.column("group").values.tolist()
+    long = [f"{'x' * 80}{value}" for value in short]
+    odds = [
+        _metric(_run(_unfair(_grouped(LARGE, values), values[0])), ODDS, "group").value
+        for values in (short, long)
+    ]
+    assert odds[0] == odds[1]
+    assert 2 == len({one.slice for one in _run(_grouped(LARGE, long)).metrics if "=" in one.slice})
 
 
 def test_a_numeric_column_is_cut_as_slices_are() -> None:

@@ -114,3 +114,40 @@ def test_the_constant_of_values_is_their_middle() -> None:
     assert expected == pytest.approx(_value(found, "mse-over-constant"))
     expected = np.mean(np.abs(truth - np.median(learned))) - np.mean(np.abs(truth - answer))
     assert expected == pytest.approx(_value(found, "mae-over-constant"))
+
+
+def _shifted(seed: int, task: Task) -> Case:
+    """A case whose training answers are mostly the first class, or far below those of the test rows."""
+    sound = case(seed, task, train_rows=3_000, test_rows=3_000)
+    column = sound.train.column(TARGET)
+    if task is Task.REGRESSION:
+        values = column.values.astype(np.float64) - 5.0
+        return replace(sound, train=with_column(sound.train, number_column(TARGET, values)))
+    first = column.values == sound.signature.classes[0]
+    others = np.flatnonzero(~first)[:100]
+    return replace(sound, train=sound.train.take(np.concatenate([np.flatnonzero(first), others])))
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_a_constant_is_no_better_where_the_balance_has_shifted(task: Task) -> None:
+    """The best constant of the test rows beats the one learned from other rows, and is no model for that."""
+    shifted = _shifted(6, task)
+    truth = shifted.test.column(TARGET).values
+    if task is Task.REGRESSION:
+        constant = Predictions(labels=np.full(3_000, float(np.mean(truth.astype(np.float64)))))
+    else:
+        shares = np.array([(truth == name).mean() for name in shifted.signature.classes])
+        likely = shifted.signature.classes[int(shares.argmax())]
+        constant = Predictions(
+            labels=np.full(3_000, likely, dtype=object), scores=np.tile(shares, (3_000, 1))
+        )
+    found = _run(replace(shifted, predictions=constant))
+    assert Outcome.FAILED is found.outcome
+    assert "the best constant answer" in found.summary
+    assert [] == [row["measure"] for row in found.evidence["over_best_constant"] if row["p_adjusted"] < 0.05]  # type: ignore[index,union-attr,operator,call-overload]
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_a_model_of_shifted_rows_still_passes(task: Task) -> None:
+    """A model that knows the rows is better than either constant."""
+    assert Outcome.PASSED is _run(_shifted(6, task)).outcome

@@ -156,6 +156,24 @@ def test_answers_that_are_no_class_count_as_wrong() -> None:
     assert "50 answers are not one of the model's classes" in " ".join(found.evidence["notes"])
 
 
+def test_labels_that_contradict_the_scores_are_counted() -> None:
+    """Labels other than the class with the highest score are told with their exact count; ties and none are not."""
+    sound = case(4)
+    scores = sound.predictions.scores.copy()
+    classes = np.array(sound.signature.classes, object)
+    labels = classes[scores.argmax(axis=1)]
+    scores[20:30] = 0.5
+    labels[20:30] = classes[1]
+
+    def notes(changed: np.ndarray) -> str:
+        told = _run(replace(sound, predictions=Predictions(labels=changed, scores=scores)))
+        return " ".join(told.evidence["notes"])
+
+    assert "highest score" not in notes(labels)
+    labels[:7] = classes[1 - scores[:7].argmax(axis=1)]
+    assert "7 of 200 labels (3.50%, exact) are not the class with the highest score" in notes(labels)
+
+
 def test_without_answers_the_outcome_is_unknown() -> None:
     """No predictions, no true answers: unknown with a reason."""
     sound = case(4)

@@ -121,3 +121,41 @@ def test_what_cannot_be_judged_says_why(bent: Case, outcome: Outcome, word: str)
     found = _run(bent)
     assert outcome is found.outcome
     assert word in found.reason
+
+
+def _with_a_group_c(sound: Case, where: str, name: str) -> Case:
+    """The case with a group c that only train rows have, only unlabelled test rows, or seven test rows."""
+    learned = sound.train.column(name).values.tolist()
+    values, truth = sound.test.column(name).values.tolist(), sound.test.column("answer").values.tolist()
+    if where == "train":
+        learned[:50] = ["c"] * 50
+    elif where == "unlabelled":
+        values[:400], truth[:400] = ["c"] * 400, [""] * 400
+    else:
+        values[:7] = ["c"] * 7
+    test = with_column(with_column(sound.test, text_column(name, values)), text_column("answer", truth))
+    return replace(sound, train=with_column(sound.train, text_column(name, learned)), test=test)
+
+
+@pytest.mark.parametrize(("where", "rows"), [("train", 0), ("unlabelled", 0), ("few", 7)])
+def test_a_sensitive_group_that_cannot_be_judged_is_unknown(where: str, rows: int) -> None:
+    """A group of a sensitive column without enough labelled test rows is no pass, and says how many it has."""
+    found = _run(_with_a_group_c(LARGE, where, "group"))
+    assert Outcome.UNKNOWN is found.outcome
+    assert f"group=c has {rows} test rows with an answer; 30 is the least." == found.reason
+    assert found.next
+    assert {"slice": "group=c", "metric": "accuracy", "rows": rows} in found.evidence["too_small"]
+    assert "group=a" in {metric.slice for metric in found.metrics}
+
+
+def test_a_failure_stands_beside_a_group_that_cannot_be_judged() -> None:
+    """What the judged groups show is not hidden by one that cannot be judged."""
+    assert Outcome.FAILED is _run(_with_a_group_c(_hurt(LARGE, "b"), "train", "group")).outcome
+
+
+@pytest.mark.parametrize("where", ["train", "unlabelled"])
+def test_a_slice_without_a_labelled_test_row_is_listed(where: str) -> None:
+    """A value of a slice column that no labelled test row has is listed as too small with 0 rows."""
+    found = _run(_with_a_group_c(LARGE, where, "site"))
+    assert Outcome.PASSED is found.outcome
+    assert {"slice": "site=c", "metric": "accuracy", "rows": 0} in found.evidence["too_small"]

@@ -17,6 +17,7 @@ from gatewright.checks.performance import weak_slices
 from gatewright.kernel.errors import Misuse
 from gatewright.models.signature import Task
 from gatewright.testing.alike import alike_case, false_alarms
+from gatewright.testing.cases import number_column, with_column
 
 DRAWS = 150
 
@@ -164,3 +165,34 @@ def test_nonsense_is_refused(values: dict[str, float]) -> None:
     with pytest.raises(Misuse) as refused:
         weak_slices.Parameters(**values)  # type: ignore[arg-type]
     assert "checks.parameter" == refused.value.code
+
+
+@pytest.mark.parametrize("row", range(2))
+def test_one_far_error_hides_no_weak_slice(row: int) -> None:
+    """A weak slice is found also where one row, in either half, is ten thousand times as far off."""
+    sound = alike_case(1, Task.REGRESSION, 2_000)
+    hurt = _hurt(sound, sound.test.column("site").values == "north", 0.8)
+    assert hurt.predictions is not None
+    labels = hurt.predictions.labels.astype(np.float64)
+    order = np.random.default_rng(sound.seed).permutation(2_000)
+    labels[order[row * 1_000]] += 1e5
+    found = _run(replace(hurt, predictions=replace(hurt.predictions, labels=labels)))
+    assert Outcome.FAILED is found.outcome
+    assert "site=north" == _weak(found)[0]
+    assert found.evidence["rows_limited"]
+
+
+@pytest.mark.parametrize("scale", [1e155, 1e200, 1e307, 1e-200])
+def test_errors_without_a_computable_spread_are_unknown(scale: float) -> None:
+    """Where squares of errors overflow or vanish nothing can stand out, and that is no pass."""
+    sound = alike_case(1, Task.REGRESSION, 2_000)
+    assert sound.predictions is not None
+    truth = sound.test.column("answer").values.astype(np.float64) * scale
+    bent = replace(
+        sound,
+        test=with_column(sound.test, number_column("answer", truth)),
+        predictions=replace(sound.predictions, labels=np.zeros(2_000)),
+    )
+    found = _run(bent)
+    assert Outcome.UNKNOWN is found.outcome
+    assert "another unit" in found.next
