@@ -18,17 +18,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.composer import Composer
-from ruamel.yaml.error import YAMLError
-
 from gatewright.integrations.mlflow_store import (
-    YAML_BYTES,
     Registered,
     Run,
     is_local,
     local_path,
     open_store,
+    read_yaml,
 )
 from gatewright.kernel.errors import BadInput, Misuse, Refused
 from gatewright.operations.files import read_file
@@ -83,7 +79,7 @@ def _brought(text: str, tracking: str, start: Path) -> Brought:
             why="The registry says it is there." if named else "",
             next=f"Name the folder that holds {DESCRIPTION}.",
         )
-    said = _description(_inside(folder, DESCRIPTION))
+    said = read_yaml(_inside(folder, DESCRIPTION))
     content = read_file(_inside(folder, _onnx_file(said, text)), limit=MODEL_BYTES)
     if run is None and is_local(tracking):  # of a folder at hand, a store elsewhere is not asked
         run = open_store(tracking, start).run(_text(said, "run_id"))
@@ -103,39 +99,6 @@ def _read(address: str) -> Iterator[None]:
             next="Log the model again, and name the new folder or version.",
             place=visible(address)[:200],
         ) from None
-
-
-class _Unshared(Composer):
-    """Builds values from YAML that refers to nothing twice: a few such lines stand for gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """One value; raises BadInput where it is named (``&``) or refers to a name (``*``)."""
-        if getattr(self.parser.peek_event(), "anchor", None) is not None:
-            raise BadInput(
-                "integrations.mlflow-alias",
-                f"{DESCRIPTION} holds an anchor (&) or an alias (*), and is not read.",
-                why="A few of them in a row stand for gigabytes.",
-                next="Write each value out, or log the model again.",
-            )
-        return super().compose_node(parent, index)
-
-
-def _description(path: Path) -> dict[str, Any]:
-    """The ``MLmodel`` file. Raises BadInput for what is no table of plain values."""
-    reader = YAML(typ="safe", pure=True)
-    reader.Composer = _Unshared
-    try:
-        said = reader.load(read_file(path, limit=YAML_BYTES).decode())
-    except (YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise BadInput(
-            "integrations.mlflow-yaml",
-            f"{DESCRIPTION} is not the YAML that MLflow writes.",
-            why=str(error)[:200],
-            place=str(path),
-        ) from None
-    if not isinstance(said, dict):
-        raise BadInput("integrations.mlflow-yaml", f"{DESCRIPTION} holds no table.", place=str(path))
-    return said
 
 
 def _name_and_version(text: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import YAMLError
 
 from gatewright.kernel.errors import BadInput, Misuse
@@ -26,10 +27,13 @@ YAML_BYTES = 1024 * 1024
 """Most bytes of an ``MLmodel`` or ``meta.yaml`` file."""
 VALUE_BYTES = 64 * 1024
 """Most bytes of a file that holds one parameter, alias or metric's history."""
-ENTRIES = 1_000
+ENTRIES = 500
 """Most parameters and most metrics of a run that are read."""
 DATABASE_STEPS = 20_000_000
 """Most steps of SQLite's machine for one question, so that no view keeps it busy for ever."""
+DATABASE_VALUE_BYTES = 64 * 1024
+"""Most bytes of a value or row that SQLite makes; a larger one ends the question."""
+_SHORT = "CASE WHEN typeof(value) = 'real' THEN value ELSE substr(value, 1, 200) END"
 _STEPS_AT_ONCE = 10_000
 
 
@@ -62,11 +66,28 @@ class Store(Protocol):
         ...
 
 
+class _Unshared(Composer):
+    """Builds values from YAML that refers to nothing twice: a few such lines stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """One value; raises BadInput where it is named (``&``) or refers to a name (``*``)."""
+        if getattr(self.parser.peek_event(), "anchor", None) is not None:
+            raise BadInput(
+                "integrations.mlflow-alias",
+                "The YAML holds an anchor (&) or an alias (*), and is not read.",
+                why="A few of them in a row stand for gigabytes.",
+                next="Write each value out, or log the model again.",
+            )
+        return super().compose_node(parent, index)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as plain values. Raises BadInput for anything else, and beyond ``YAML_BYTES``."""
+    reader = YAML(typ="safe", pure=True)
+    reader.Composer = _Unshared
     try:
-        found = YAML(typ="safe", pure=True).load(read_file(path, limit=YAML_BYTES).decode())
-    except (YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        found = reader.load(read_file(path, limit=YAML_BYTES).decode())
+    except (YAMLError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
         raise BadInput(
             "integrations.mlflow-yaml",
             f"{path.name} is not the YAML that MLflow writes.",
@@ -188,11 +209,11 @@ class SqliteStore:
     def run(self, run: str) -> Run:
         """As the protocol says."""
         with self._opened() as ask:
-            parameters = ask("SELECT key, value FROM params WHERE run_uuid = ? ORDER BY key", run)
-            metrics = ask("SELECT key, value FROM latest_metrics WHERE run_uuid = ? ORDER BY key", run)
+            parameters = ask(f"SELECT substr(key, 1, 200), {_SHORT} FROM params WHERE run_uuid = ?", run)  # noqa: S608 - ours
+            metrics = ask(f"SELECT substr(key, 1, 200), {_SHORT} FROM latest_metrics WHERE run_uuid = ?", run)  # noqa: S608 - ours
         return Run(
-            parameters={str(key): str(value) for key, value in parameters},
-            metrics={str(key): str(value) for key, value in metrics},
+            parameters={str(key): str(value) for key, value in sorted(parameters, key=str)},
+            metrics={str(key): str(value) for key, value in sorted(metrics, key=str)},
         )
 
     @contextmanager
@@ -207,6 +228,7 @@ class SqliteStore:
 
         try:
             with closing(sqlite3.connect(f"file:{quote(str(self.path))}?mode=ro", uri=True)) as opened:
+                opened.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, DATABASE_VALUE_BYTES)
                 opened.set_progress_handler(tired, _STEPS_AT_ONCE)
                 opened.execute("PRAGMA trusted_schema = OFF")
                 yield lambda question, *values: opened.execute(question, values).fetchmany(ENTRIES)
@@ -220,6 +242,8 @@ class SqliteStore:
 
 
 def _registered(version: str, storage: object, source: object, run: object) -> Registered:
+    if not all(value is None or isinstance(value, str) for value in (storage, source, run)):
+        raise BadInput("integrations.mlflow-yaml", "The registry gives a place or a run that is no text.")
     place = storage or source
     return Registered(version=version, place=str(place or ""), run=str(run or ""))
 

@@ -144,7 +144,7 @@ def test_a_store_elsewhere_is_not_asked_about_a_folder_at_hand(tmp_path: Path) -
         (ONNX.replace("3.17.2", "[3, 17]"), "integrations.mlflow-yaml"),
         (ONNX.replace("3.17.2", "0x" + "F" * 20_000), "integrations.mlflow-yaml"),
         (ONNX.replace("model.onnx", "0x" + "F" * 20_000), "integrations.mlflow-flavour"),
-        ("flavors:\n  ? [[a, b], c]\n  : x\n", "integrations.mlflow-unreadable"),
+        ("flavors:\n  ? [[a, b], c]\n  : x\n", "integrations.mlflow-yaml"),
         ("flavors:\n  ? [a, b]\n  : x\n", "integrations.mlflow-yaml"),
         (ONNX.replace("flavors:", "flavors:\n  ? [a, b]\n  : x"), "integrations.mlflow-yaml"),
         ('flavors: {onnx: {data: "a\\0b"}}\n', "integrations.mlflow-unreadable"),
@@ -280,3 +280,26 @@ def test_links_in_a_store_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret", "utf-8")
     (store / "0" / "abc" / "params" / "stolen").symlink_to(tmp_path / "secret")
     assert "stolen" not in FileStore(root=store).run("abc").parameters
+
+
+@pytest.mark.parametrize("meta", [BOMB + "source: x\nrun_id: *a7\n", "source: x\nrun_id: [[a]]\n"])
+def test_a_store_of_files_that_unfolds_is_refused(tmp_path: Path, meta: str) -> None:
+    """The description of a version holds no aliases, and its run is a text."""
+    store = file_store(tmp_path, str(folder_of(tmp_path)))
+    (store / "models" / "loans" / "version-1" / "meta.yaml").write_text(meta, "utf-8")
+    assert refused("models:/loans/1", tmp_path).code in {
+        "integrations.mlflow-alias",
+        "integrations.mlflow-yaml",
+    }
+
+
+@pytest.mark.parametrize("size", [3_000_000, 900_000_000])
+def test_a_view_with_a_huge_value_is_refused(tmp_path: Path, size: int) -> None:
+    """SQLite makes no value beyond the limit, whatever a view asks it to make."""
+    path = database(tmp_path, str(folder_of(tmp_path)))
+    with closing(sqlite3.connect(path)) as made, made:
+        made.execute("DROP TABLE params")
+        made.execute(
+            f"CREATE VIEW params AS SELECT 'abc' run_uuid, 'k' key, CAST(zeroblob({size}) AS TEXT) value"
+        )
+    assert "integrations.mlflow-database" == refused("models:/loans/1", tmp_path).code
