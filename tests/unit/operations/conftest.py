@@ -27,7 +27,10 @@ Opened = Callable[[], Home]
 
 @pytest.fixture(autouse=True, scope="session")
 def _plain_environment() -> None:
-    for name in [name for name in os.environ if name.startswith("GATEWRIGHT_")]:
+    """No setting of the product reaches these tests; where the Adult data lie is none."""
+    for name in [
+        name for name in os.environ if name.startswith("GATEWRIGHT_") and name != "GATEWRIGHT_ADULT"
+    ]:
         del os.environ[name]
 
 
