@@ -212,12 +212,13 @@ def _finding(
     metrics = _metrics(judged)
     if worse:
         one = worse[0][1]
+        count = len({found.slice for _, found in worse})
         return Finding(
             check=NAME,
             outcome=Outcome.FAILED,
             metrics=metrics,
             evidence=evidence,
-            summary=f"{len({found.slice for _, found in worse})} groups are clearly worse off; the worst is "
+            summary=f"{count} {'group is' if count == 1 else 'groups are'} clearly worse off; the worst is "
             f"{one.slice}: {one.measure.name} {one.value:.4g} against {one.overall:.4g} overall.",
             next="Look at the rows of the group: too few in training, or a feature that means something else there.",
         )
