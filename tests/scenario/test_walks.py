@@ -115,6 +115,7 @@ def test_the_adult_walk(tmp_path: Path) -> None:
     assert "16,281 of 16,281 rows get the same answer" in first
     assert "✗ denied" in check
     assert re.search(r"fairness\.groups.*\n?.*violated", check)
+    assert re.search(r"equalised-odds-difference +0\.2067", check)
     assert re.search(r"false-positive-rate +0\.2681", check)
     assert shipped.startswith("adult@2 is shipped")
     assert "adult@2 answered 1,000 rows" in answers

@@ -175,7 +175,9 @@ def _groups(findings: Iterable[Finding], sensitive: tuple[str, ...]) -> tuple[Gr
         metrics = [
             metric
             for metric in finding.metrics
-            if metric.method != EXACT and "=" in metric.slice and metric.slice.partition("=")[0] in sensitive
+            if metric.method != EXACT
+            and metric.slice.partition("=")[0] in sensitive
+            and ("=" in metric.slice or finding.check.startswith(_PERSONAL))
         ]
         if metrics and (finding.check.startswith(_PERSONAL) or finding.outcome is Outcome.FAILED):
             grids.append(
