@@ -18,7 +18,7 @@ ifneq ($(call version,$(PYTHON)),$(call version,$(BIN)/python))
 endif
 endif
 
-.PHONY: help setup demo test bench bench-peers campaign lint
+.PHONY: help setup demo test bench bench-peers campaign conformance lint
 
 help: ## list these commands
 	@echo "Gatewright: from a trained model to a production endpoint its owner can answer for."
@@ -32,13 +32,16 @@ demo: $(READY) ## one model's whole life, told in under a minute
 	@$(BIN)/gatewright demo
 
 test: lint $(WITH_TORCH) ## everything that must hold: lint, types, contracts, tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 bench: $(READY) ## measure the demo's steps, --help and the latency of one prediction
 	@$(BIN)/python bench/run.py
 
 bench-peers: $(READY) ## the Adult endpoint beside MLServer and MLflow, each in its own environment
 	@$(BIN)/python bench/peers.py "$${GATEWRIGHT_ADULT:?Name the folder with train.csv and test.csv of the Adult data.}"
+
+conformance: $(READY) ## clients of other projects, each in its own environment, against a served endpoint
+	@$(BIN)/python bench/conformance.py
 
 campaign: $(READY) ## the long measurements, for an evening
 	@$(BIN)/python bench/campaign.py
