@@ -24,6 +24,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -62,6 +63,7 @@ OTHERS = 0o077
 
 DATA_KEY = "data"
 PEOPLE = "people"
+AUTHORITY = "tls-authority-p256"
 PERSON_SUFFIX = "-p256.pem"
 
 _Private: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey
@@ -207,6 +209,14 @@ class KeyFolder:
         except OSError as error:
             raise disk_failure(error, "read the folder", folder) from error
         return tuple(name.removesuffix(PERSON_SUFFIX) for name in found if name.endswith(PERSON_SUFFIX))
+
+    def authority_pem(self) -> bytes:
+        """The P-256 key that signs the home's own TLS certificates, PKCS#8 PEM; made where there is none."""
+        path = self._path(AUTHORITY)
+        if not os.path.lexists(path):
+            with suppress(Misuse):  # another process was first, or the read below says what is wrong
+                self._create_signer(path, Algorithm.ECDSA_P256)
+        return self._read(path)
 
     def data_key(self) -> bytes:
         """Read the 32-byte key that encrypts the keys of blobs, payloads and segments."""

@@ -11,12 +11,14 @@ from gatewright.cli import (
     comparing,
     data,
     evidence,
+    keys,
     life,
     models,
     policies,
     releases,
     serving,
     start,
+    traffic,
     training,
     users,
 )
@@ -24,7 +26,7 @@ from gatewright.kernel.version import VERSION
 
 ORDER = (
     "init", "demo", "data", "model", "train", "policy", "check", "compare", "ship", "release", "approve", "deploy",
-    "rollback", "serve", "example", "status", "history", "verify", "user",
+    "rollback", "stop", "resume", "undeploy", "limit", "serve", "example", "status", "history", "verify", "key", "user",
 )  # fmt: skip
 
 
@@ -72,8 +74,10 @@ app.add_typer(models.app, name="model")
 app.add_typer(policies.app, name="policy")
 training.register(app)
 life.register(app)
+traffic.register(app)
 comparing.register(app)
 app.add_typer(releases.app, name="release")
 serving.register(app)
 evidence.register(app)
+app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")

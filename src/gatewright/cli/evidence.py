@@ -29,7 +29,7 @@ def status(json: options.Json = False) -> None:
     Example: gatewright status
     """
     from gatewright.cli import show
-    from gatewright.cli.show import escape
+    from gatewright.cli.standing import tell_traffic
     from gatewright.operations.catalogue import body_of
     from gatewright.operations.status import status as read
 
@@ -42,25 +42,17 @@ def status(json: options.Json = False) -> None:
         f"Home {found.origin} of {found.owner}: {found.records} records, traffic plan {found.plan_number}."
     )
     show.line(f"Fingerprint of its keys: {found.fingerprint.hex}")
-    if found.endpoints:
-        show.table(
-            ("endpoint", "live", "root", "warm for rollback", "state"),
-            (
-                (escape(e.endpoint), e.ref, e.root.hex[:8], e.previous_ref or "–", e.state)
-                for e in found.endpoints
-            ),
-        )
-    else:
-        show.hint("Nothing is live yet. Ship a model: gatewright ship NAME")
+    tell_traffic(found)
     for waiting in found.waiting:
         said = f"has {waiting.have} of {waiting.need} approvals"
         show.line(f"{waiting.ref} ({waiting.root[:12]}…) is released, not live; it {said}.", style="yellow")
     show.line(
-        f"Predictions recorded in the ledger: {found.predictions:,} ({found.recording}: on disk before the answer); "
+        f"Predictions recorded in the ledger: {found.predictions:,}; "
         f"sealed segments not collected yet: {found.segments_waiting}. Refusals recorded: {found.refusals}."
     )
-    if found.worker is not None:
-        _tell_worker(found.worker)
+    for worker in found.workers:
+        if worker.get("serving") or worker is found.workers[0]:
+            _tell_worker(worker)
 
 
 def _where(ref: str, endpoint: str) -> str:
@@ -73,11 +65,27 @@ def _tell_worker(said: Mapping[str, Any]) -> None:
 
     if said.get("serving"):
         show.done(f"A worker serves plan {said.get('plan')} at {said.get('url')}.")
+        if said.get("grpc"):
+            show.line(f"  It answers gRPC at {said['grpc']}.")
+        if said.get("tls_ended_by"):
+            show.line(f"  Traffic is not encrypted there; what ends TLS in front: {said['tls_ended_by']}.")
+        for model in said.get("models", ()):
+            show.line(f"  {_manner(model)}")
     else:
         show.line(f"No worker is serving (the last one had plan {said.get('plan')}).")
     refusal = said.get("refusal")
     if isinstance(refusal, Mapping):
         show.line(f"  It did not take the newest plan: {refusal.get('sentence')}", style="red")
+
+
+def _manner(model: Mapping[str, Any]) -> str:
+    """How a worker runs one release."""
+    joined = model["joined_rows"]
+    together = f", up to {joined} rows in one run" if joined > 1 else ""
+    return (
+        f"{model['endpoint']} version {model['version']} ({model['place']}): {model['run']}, "
+        f"{model['microseconds']['1']:,} µs for one row{together}."
+    )
 
 
 def history(
@@ -120,13 +128,14 @@ def history(
         show.line(f"Nothing was live at {moment}." if moment else "Nothing was ever live.")
         return
     show.table(
-        ("since" if moment else "time", "act", "live", "root", "by", "no."),
+        ("since" if moment else "time", "act", "champion", "root", "what changed", "by", "no."),
         (
             (
                 show.seconds(str(c.time)),
                 past.ACTS[c.kind],
                 _where(c.entry.ref, c.entry.endpoint),
                 c.entry.root.hex[:8],
+                escape(c.entry.what) or "–",
                 escape(names.get(c.actor, c.actor)),
                 str(c.seq),
             )
@@ -160,7 +169,7 @@ def verify(
     ] = "",
     request: Annotated[
         Path | None,
-        typer.Option("--request", help="JSON request as it was sent, to compare an answer's inputs."),
+        typer.Option("--request", help="Request as it was sent, to compare an answer's inputs."),
     ] = None,
     json: options.Json = False,
 ) -> None:

@@ -1,10 +1,10 @@
-"""``check``, ``approve``, ``deploy``, ``ship``, ``rollback``: from a candidate to a live endpoint."""
+"""``check``, ``ship``, ``approve``: from a candidate to a release that may go live."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,6 @@ from gatewright.cli import options
 if TYPE_CHECKING:
     from gatewright.checks.finding import Finding
     from gatewright.operations.check import Checked
-    from gatewright.operations.deploy import Deployed
 
 SHOWN = 6
 """Most notes and rows of one finding that are shown to people."""
@@ -23,7 +22,7 @@ Subject = Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (check, ship, approve, deploy, rollback):
+    for command in (check, ship, approve):
         app.command()(command)
 
 
@@ -85,6 +84,7 @@ def ship(
     Example: gatewright ship loans@2
     """
     from gatewright.cli import show
+    from gatewright.cli.traffic import plain_changed, tell_deployed
     from gatewright.operations import reporting
     from gatewright.operations.ship import ship as run
 
@@ -102,7 +102,7 @@ def ship(
             {
                 "check": reporting.document(shipped.checked),
                 "root": shipped.release.root.hex,
-                **plain_deployed(shipped.deployed),
+                **plain_changed(shipped.deployed),
             }
         )
         return
@@ -141,59 +141,6 @@ def approve(
     show.line(f"  {counted} of {found.approvals_needed} approvals count now.")
     if counted >= found.approvals_needed:
         show.hint(f"Next: gatewright deploy {entry.ref}")
-
-
-def deploy(
-    release: Annotated[str, typer.Argument(help="Release: NAME, NAME@VERSION or the beginning of its root.")],
-    to: Annotated[str, typer.Option("--to", help="Endpoint (default: named like the model).")] = "",
-    new_key: Annotated[
-        bool, typer.Option("--new-key", help="Make a further API key for the endpoint.")
-    ] = False,
-    json: options.Json = False,
-) -> None:
-    """Put an approved release live. The first deployment of an endpoint makes its API key.
-
-    Exit code 5 while approvals are missing.
-
-    Example: gatewright deploy loans@2
-    """
-    from gatewright.cli import show
-    from gatewright.operations.deploy import deploy_release
-
-    with options.home() as home:
-        deployed = deploy_release(home, release, endpoint=to, new_key=new_key)
-    if json:
-        show.as_json(plain_deployed(deployed))
-        return
-    tell_deployed(deployed)
-
-
-def rollback(
-    endpoint: Annotated[str, typer.Argument(help="Endpoint to roll back.")], json: options.Json = False
-) -> None:
-    """Put the previous release back, whole, in one step.
-
-    Example: gatewright rollback loans
-    """
-    from gatewright.cli import show
-    from gatewright.operations.deploy import roll_back_endpoint
-
-    with options.home() as home:
-        deployed = roll_back_endpoint(home, endpoint)
-    if json:
-        show.as_json(plain_deployed(deployed))
-        return
-    entry = deployed.entry
-    show.done(
-        f"{entry.endpoint} is back on {entry.ref}; {entry.previous_ref} stays warm (plan {entry.plan_number})."
-    )
-
-
-def plain_deployed(deployed: Deployed) -> dict[str, Any]:
-    """The JSON form of a deployment."""
-    from gatewright.operations.catalogue import body_of
-
-    return {**body_of(deployed.entry), "api_key": deployed.api_key, "committed": str(deployed.committed)}
 
 
 def number(value: float) -> str:
@@ -261,17 +208,3 @@ def _tell_details(findings: Sequence[Finding]) -> None:
             )
         if len(rows) > SHOWN:
             show.line(f"    the report names {len(rows)} of them: --last --json", style="dim")
-
-
-def tell_deployed(deployed: Deployed) -> None:
-    """Show a deployment to people, with the API key when one was made."""
-    from gatewright.cli import show
-
-    entry = deployed.entry
-    warm = f"; {entry.previous_ref} stays warm for a rollback" if entry.previous_ref else ""
-    show.done(f"{entry.ref} is live on endpoint {entry.endpoint} (plan {entry.plan_number}){warm}.")
-    if deployed.api_key:
-        show.line()
-        show.out.print(f"  API key of {entry.endpoint}, shown once: [bold]{deployed.api_key}[/]")
-        show.line()
-        show.hint(f"Next: gatewright serve   To see a call: gatewright example {entry.endpoint}")

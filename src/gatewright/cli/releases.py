@@ -51,14 +51,14 @@ def list_(json: options.Json = False) -> None:
     """
     from gatewright.cli import show
     from gatewright.operations import released
-    from gatewright.operations.catalogue import Endpoint, every
+    from gatewright.operations.catalogue import every_live
 
     with options.home_beside_others() as home:
-        endpoints = tuple(every(home, "endpoints", Endpoint))
+        endpoints = tuple(every_live(home))
         order = [str(each.draft.body["root"]) for each in home.archive.history(("release.created",), None)]
         made = sorted(released.releases(home), key=lambda each: order.index(each.root.hex))
         told = [
-            {**plain(home, each), "live": [one.endpoint for one in endpoints if one.root == each.root]}
+            {**plain(home, each), "live": [one.endpoint for one in endpoints if each.root in one.answering]}
             for each in made
         ]
     if json:
@@ -112,10 +112,10 @@ def export(
     """
     from gatewright.cli import show
     from gatewright.operations import released
-    from gatewright.operations.catalogue import Endpoint, find
+    from gatewright.operations.catalogue import find_live
 
     with options.home_beside_others() as home:
-        live = find(home, "endpoints", name, Endpoint)
+        live = find_live(home, name)
         made = released.release(home, name if live is None else live.root.hex)
         place = released.export(home, made.root.hex, to)
         fingerprint = home.trust.fingerprint().hex
@@ -145,25 +145,28 @@ def export(
 @app.command()
 def mount(
     to: Annotated[Path, typer.Option(help="New folder to write to.")],
+    valid: Annotated[int, typer.Option(help="Days that it may be served.", min=1, max=365)] = 90,
     json: options.Json = False,
 ) -> None:
     """Write what a worker elsewhere needs to serve everything that is live: a folder and its keys.
 
     FOLDER/serving holds the signed plan and what it names, encrypted. FOLDER/secret holds the worker's
     key and the key of those contents: hand it over as a secret. It is a copy: what is deployed or
-    rolled back later needs a new one.
+    rolled back later needs a new one, and so does a folder whose time is over. The home's plan is signed
+    anew for that long.
 
     Example: gatewright release mount --to loans-serving
     """
     from gatewright.assembly.mounting import mount_home
     from gatewright.cli import show
 
-    made = mount_home(Path.cwd(), to)
+    made = mount_home(Path.cwd(), to, days=valid)
     if json:
         show.as_json(
             {
                 "folder": str(made.folder),
                 "plan": made.plan,
+                "expires": made.expires,
                 "endpoints": list(made.endpoints),
                 "worker": made.worker,
                 "fingerprint": made.fingerprint,
@@ -171,6 +174,7 @@ def mount(
         )
         return
     show.done(f"Plan {made.plan} ({', '.join(made.endpoints)}) is written to {made.folder}.")
+    show.line(f"  It may be served until {show.seconds(made.expires)}; then write a new one.")
     show.line(f"  {made.folder}/secret holds private keys: hand it over as a secret, then delete it here.")
     show.hint(
         f"Serve it: gatewright serve --folder {made.folder}/serving --keys {made.folder}/secret "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -11,6 +11,33 @@ from gatewright.cli import options
 
 HOST = "127.0.0.1"
 PORT = 8620
+
+_Folder: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Serve this folder of 'release mount', without a home.")
+]
+_Segments: TypeAlias = Annotated[
+    Path | None, typer.Option(help="With --folder: writable folder for the records.")
+]
+_Fingerprint: TypeAlias = Annotated[
+    str, typer.Option(help="With --folder: fingerprint of the home's public keys.")
+]
+_Certificate: TypeAlias = Annotated[
+    Path | None, typer.Option(help="PEM chain of this server; without it a home makes one.")
+]
+_ClientAuthority: TypeAlias = Annotated[
+    Path | None, typer.Option(help="PEM authorities: callers need a certificate of theirs.")
+]
+_EndedBy: TypeAlias = Annotated[
+    str, typer.Option(help="Plain text beyond this machine: the words name what ends TLS in front.")
+]
+_Proxy: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--proxy", help="Address or network of a proxy whose X-Forwarded-For is believed."),
+]
+_MetricsKey: TypeAlias = Annotated[
+    Path | None, typer.Option(help="File with a secret that may read /metrics; without it nobody may.")
+]
+_OneIn: TypeAlias = Annotated[int, typer.Option(help="With --traces: one in so many requests.", min=1)]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,30 +55,64 @@ def serve(
         list[str] | None,
         typer.Option("--allow-host", help="Host name that callers may use; may be repeated."),
     ] = None,
-    folder: Annotated[
-        Path | None, typer.Option(help="Serve this folder of 'release mount', without a home.")
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port for gRPC, too; 0 for any free one.", min=0, max=65535)
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes.", min=1, show_default="one for each core")
+    ] = None,
+    folder: _Folder = None,
     keys: Annotated[Path | None, typer.Option(help="With --folder: folder of its secrets.")] = None,
-    segments: Annotated[
-        Path | None, typer.Option(help="With --folder: writable folder for the records.")
-    ] = None,
-    fingerprint: Annotated[
-        str, typer.Option(help="With --folder: fingerprint of the home's public keys.")
-    ] = "",
+    segments: _Segments = None,
+    fingerprint: _Fingerprint = "",
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS on the loopback, too.")] = False,
+    tls_cert: _Certificate = None,
+    tls_key: Annotated[Path | None, typer.Option(help="With --tls-cert: its private key, PEM.")] = None,
+    client_ca: _ClientAuthority = None,
+    tls_ended_by: _EndedBy = "",
+    proxy: _Proxy = None,
+    metrics_key_file: _MetricsKey = None,
+    log: Annotated[str, typer.Option(help="Form of what is said on standard error: text or json.")] = "text",
+    traces: Annotated[str, typer.Option(help="OTLP address of the collector that takes traces.")] = "",
+    trace_one_in: _OneIn = 1_000,
 ) -> int:
     """Answer predictions over HTTP.
 
-    Open Inference Protocol v2, REST, from the signed traffic plan.
+    Open Inference Protocol v2, REST and with --grpc-port gRPC, from the signed traffic plan.
 
-    A home is served on the loopback only; one server per home. A mounted folder may be served on any
-    address, which is named with --host: traffic is not encrypted, so put TLS in front.
+    One server per home. On the loopback traffic is plain; beyond it TLS 1.3 is spoken. A home makes
+    its own certificate where none is given; a mounted folder needs one. Files of certificates are
+    watched: new ones are taken without a restart.
 
     Example: gatewright serve --port 8620
     """
-    from gatewright.assembly.serving import serve_folder, serve_home
+    from gatewright.assembly.supervising import serve as serve_asked
+
+    asked = {
+        "host": host,
+        "port": port,
+        "allowed_hosts": tuple(allow_host or ()),
+        "tls": tls,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "client_ca": client_ca,
+        "tls_ended_by": tls_ended_by,
+        "grpc_port": grpc_port,
+        "log": log,
+        "metrics_key_file": metrics_key_file,
+        "proxies": tuple(proxy or ()),
+        "traces": traces,
+        "trace_one_in": trace_one_in,
+    }
+    return serve_asked({**asked, **_place(folder, keys, segments, fingerprint)}, workers)
+
+
+def _place(
+    folder: Path | None, keys: Path | None, segments: Path | None, fingerprint: str
+) -> dict[str, object]:
+    """What is served: the home here, or a mounted folder with its parts."""
     from gatewright.kernel.errors import Misuse
 
-    hosts = tuple(allow_host or ())
     if folder is None:
         if keys or segments or fingerprint:
             raise Misuse(
@@ -59,7 +120,7 @@ def serve(
                 "--keys, --segments and --fingerprint belong to a mounted folder.",
                 next="Name it with --folder, or leave them out to serve the home.",
             )
-        return serve_home(Path.cwd(), host=host, port=port, allowed_hosts=hosts)
+        return {"start": Path.cwd()}
     if keys is None or segments is None:
         raise Misuse(
             "cli.folder-parts",
@@ -67,21 +128,22 @@ def serve(
             why="The worker needs its key, and a place for the record of every answer.",
             next="See docs/container.md.",
         )
-    return serve_folder(
-        folder,
-        keys=keys,
-        segments=segments,
-        fingerprint=fingerprint,
-        host=host,
-        port=port,
-        allowed_hosts=hosts,
-    )
+    return {"folder": folder, "keys": keys, "segments": segments, "fingerprint": fingerprint}
 
 
 def ready(
     port: Annotated[int, typer.Option(help="Port of the server, on this machine.", min=1, max=65535)] = PORT,
     key_file: Annotated[
         Path | None, typer.Option(help="File with an API key: ask for readiness, not only for life.")
+    ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="Ask over TLS; PEM file of the authority to trust.")
+    ] = None,
+    tls_name: Annotated[
+        str, typer.Option(help="With --tls-ca: a name that the server's certificate carries.")
+    ] = "localhost",
+    client_cert: Annotated[
+        Path | None, typer.Option(help="With --tls-ca: PEM file with a certificate and key of the caller.")
     ] = None,
     json: options.Json = False,
 ) -> int:
@@ -91,10 +153,12 @@ def ready(
 
     Example: gatewright ready --port 8620
     """
+    from gatewright.assembly.calling import Trust
     from gatewright.assembly.probing import ask
     from gatewright.cli import show
 
-    said = ask(port, key_file)
+    trust = None if tls_ca is None else Trust(authority=tls_ca, name=tls_name, certificate=client_cert)
+    said = ask(port, key_file, trust)
     if json:
         show.as_json({"path": said.path, "status": said.status})
     else:

@@ -6,15 +6,15 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.assembly.calling import Trust, connection_to
 from gatewright.assembly.verifying import verify_path
 from gatewright.client.display import Grid, Mark, Sheet, Shown
 from gatewright.kernel.errors import DependencyFailed, Refused
@@ -132,11 +132,12 @@ class Verified(Shown):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where and as whom to ask: the server's address, the endpoint's name, its API key."""
+    """Where and as whom to ask: the server's address and how it is known, the endpoint's name, its API key."""
 
     url: str
     name: str
     api_key: str
+    trust: Trust = field(default_factory=Trust)
 
 
 def ask(
@@ -150,8 +151,7 @@ def ask(
     inputs = feeds(signature, columns)
     exchanges: list[Exchange] = []
     outputs: list[dict[str, NDArray[Any]]] = []
-    place = urlsplit(endpoint.url)
-    connection = HTTPConnection(place.hostname or "", place.port, timeout=ASK_S)
+    connection = connection_to(endpoint.url, endpoint.trust, wait_s=ASK_S)
     try:
         for request in _requests(signature, inputs):
             exchange = Exchange(request=request, answer=_sent(connection, endpoint, request))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gatewright.assembly.calling import Trust
 from gatewright.assembly.homes import read_home
 from gatewright.checks.finding import Finding
 from gatewright.checks.report import Report
@@ -17,14 +18,14 @@ from gatewright.client.dataset import plain
 from gatewright.client.display import Mark, Sheet, Shown, say
 from gatewright.client.opening import Place, root_of
 from gatewright.client.parity import Parity
-from gatewright.client.server import url_of
+from gatewright.client.server import trust_of, url_of
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import DependencyFailed, Misuse
 from gatewright.models.signature import DataType
 from gatewright.models.signature_format import decode_signature
 from gatewright.operations import check as checking
 from gatewright.operations import ship as shipping
-from gatewright.operations.catalogue import DatasetVersion, Endpoint, ModelVersion, find
+from gatewright.operations.catalogue import DatasetVersion, Endpoint, ModelVersion, find_live
 from gatewright.operations.check import Checked
 from gatewright.operations.data import dataset
 from gatewright.operations.deploy import deploy_release
@@ -179,7 +180,7 @@ class Model(Shown):
         steps = _Steps(say)
         shipped = None
         with read_home(self.root) as home:
-            live = _live(home, endpoint)
+            live = find_live(home, endpoint)
             if live is None or live.ref != self.ref or not _judged_by_this_policy(home, live):
                 shipped = shipping.ship(home, self.ref, endpoint=endpoint, seed=seed, progress=steps)
                 live, key = shipped.deployed.entry, shipped.deployed.api_key
@@ -197,12 +198,16 @@ class Model(Shown):
         """The API key of the endpoint named like the model, when it was made in this process; else empty."""
         return _KEYS.get((self.root, self.version.name), "")
 
-    def predict(self, rows: Any, *, endpoint: str = "", api_key: str = "") -> Answers:
+    def predict(
+        self, rows: Any, *, endpoint: str = "", api_key: str = "", url: str = "", ca: str | Path = ""
+    ) -> Answers:
         """Ask the live endpoint about rows: class names, probabilities, and a receipt for each request.
 
         ``rows`` is a DataFrame, or a mapping from column to a list of values, with the model's columns; others
         are left out. A None in a column of numbers is a missing number. There is no other
-        prediction here: each one is recorded, or none is made.
+        prediction here: each one is recorded, or none is made. The server of this home is asked, or the one
+        at ``url``; ``ca`` is a PEM file with the authority of a server that speaks TLS, where it is neither
+        the home's own nor one of the system's.
 
         Raises Misuse: ``client.not-live`` where this version is not live there, ``client.no-server`` where no
         server runs, ``client.no-key`` without a key; what :func:`gatewright.client.dataset.plain` and :func:`gatewright.client.asking.ask` raises.
@@ -210,7 +215,7 @@ class Model(Shown):
         name = endpoint or self.version.name
         key = api_key or _KEYS.get((self.root, name), "")
         with read_home(self.root) as home:
-            live = _live(home, name)
+            live = find_live(home, name)
             signature = decode_signature(home.blobs.get(self.version.signature))
         if live is None or live.ref != self.ref:
             answers = "Nothing is live there." if live is None else f"{live.ref} is."
@@ -227,7 +232,8 @@ class Model(Shown):
                 why="A key is shown or kept once, by whoever made it, and written nowhere.",
                 next="Give it: .predict(rows, api_key=...), or make a further one: .ship(new_key=True)",
             )
-        url = _answering(self.root, live)
+        url = url or _answering(self.root, live)
+        trust = Trust(authority=Path(ca)) if ca else trust_of(self.root)
         texts = {
             column for spec in signature.inputs if spec.datatype is DataType.BYTES for column in spec.columns
         }
@@ -235,7 +241,11 @@ class Model(Shown):
             rows, [column for spec in signature.inputs for column in spec.columns], frozenset(texts)
         )
         return asking.ask(
-            asking.Endpoint(url=url, name=name, api_key=key), self.ref, signature, columns, self.root
+            asking.Endpoint(url=url, name=name, api_key=key, trust=trust),
+            self.ref,
+            signature,
+            columns,
+            self.root,
         )
 
 
@@ -249,10 +259,6 @@ def model(ref: str, *, home: Place = None) -> Model:
 
 def _path(policy: str | Path | None) -> Path | None:
     return None if policy is None else Path(policy)
-
-
-def _live(home: Home, endpoint: str) -> Endpoint | None:
-    return find(home, "endpoints", endpoint, Endpoint)
 
 
 def _judged_by_this_policy(home: Home, live: Endpoint) -> bool:

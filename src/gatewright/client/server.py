@@ -10,12 +10,13 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
+from gatewright.assembly.calling import Trust, connection_to
+from gatewright.assembly.certificates import AUTHORITY_FILE
 from gatewright.assembly.homes import read_home
 from gatewright.client.display import Mark, Sheet, Shown
 from gatewright.client.opening import Place, root_of
@@ -50,7 +51,7 @@ class Server(Shown):
         whose = "It ends with this process." if self._process else "It was started elsewhere."
         lead = (
             (Mark(word="live"), f"It answers at {self.url}. {whose}")
-            if answers(self.url)
+            if answers(self.url, trust_of(self.root))
             else (Mark(word="note"), f"It does not answer any more; it did at {self.url}.")
         )
         return Sheet(title="The server of this home", lead=(lead,))
@@ -132,14 +133,19 @@ def url_of(root: Path) -> str:
     with read_home(root) as home:
         said = status(home).worker or {}
     url = str(said.get("url", "")) if said.get("serving") is True else ""
-    return url if url and answers(url) else ""
+    return url if url and answers(url, trust_of(root)) else ""
 
 
-def answers(url: str) -> bool:
+def trust_of(root: Path) -> Trust:
+    """How the server of a home is known: by the home's own authority, where it has one."""
+    authority = root / ".gatewright" / AUTHORITY_FILE
+    return Trust(authority=authority if authority.exists() else None)
+
+
+def answers(url: str, trust: Trust) -> bool:
     """Whether a server is live at an address."""
-    place = urlsplit(url)
     with suppress(OSError, HTTPException):
-        connection = HTTPConnection(place.hostname or "", place.port, timeout=ANSWER_S)
+        connection = connection_to(url, trust, wait_s=ANSWER_S)
         try:
             connection.request("GET", LIVE)
             return connection.getresponse().status == 200

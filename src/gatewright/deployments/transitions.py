@@ -1,28 +1,34 @@
-"""The life of an endpoint, as one table.
+"""The life of an endpoint, as five small tables.
 
 Rule 1: every state, every event and every change from one to another stands in this file. What
-is not in :data:`TRANSITIONS` cannot happen, and says why.
+is not in a table cannot happen, and says why. An endpoint has a state in each of the tables at once:
+the *line* of champions, the *experiment* beside the champion, the *shadow*, the *fallback*, and
+whether it is *running*.
 
-Rule 2: a rollback is one step and its own inverse. It swaps the champion with the release before
-it; a second one puts back the release that was rolled back. There is no third release to reach.
+Rule 2: a rollback is one step. Under an experiment it ends the experiment, because that is what was
+changed last, and the champion stays. Otherwise it swaps the champion with the release before it, and
+is its own inverse. There is no third release to reach. The shadow leaves; the fallback stays, unless
+it is the release that the rollback makes the champion.
 
 Rule 3: a withdrawn endpoint's name stays its own: what is deployed there later begins again
 without a predecessor, so that nobody rolls back past a withdrawal.
 
-The diagram in ``docs/deployments.md`` is drawn from the table by :func:`diagram`.
+The diagrams in ``docs/deployments.md`` are drawn from the tables by :meth:`Part.diagram`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Generic, TypeVar
 
 from gatewright.kernel.errors import Refusal
 
 
 class State(StrEnum):
-    """Where an endpoint is in its life."""
+    """Where the line of an endpoint's champions is."""
 
     EMPTY = "empty"
     FIRST = "first"
@@ -31,77 +37,189 @@ class State(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class Experiment(StrEnum):
+    """Whether other releases share the champion's traffic."""
+
+    NONE = "none"
+    CANARY = "canary"
+    ARMS = "arms"
+
+
+class Companion(StrEnum):
+    """Whether a shadow, or a fallback, stands beside the champion."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+
+
+class Running(StrEnum):
+    """Whether the endpoint answers."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
 class Event(StrEnum):
     """What can happen to an endpoint."""
 
     DEPLOYED = "deployed"
+    JOINED = "joined"
+    CANARY = "canary-joined"
+    ARM = "arm-joined"
+    LEFT = "left"
+    PROMOTED = "promoted"
     ROLLED_BACK = "rolled-back"
+    STOPPED = "stopped"
+    RESUMED = "resumed"
     WITHDRAWN = "withdrawn"
 
 
-MEANING: Mapping[State, str] = MappingProxyType(
+S = TypeVar("S", bound=StrEnum)
+
+_CANNOT: Mapping[Event, tuple[str, str]] = MappingProxyType(
     {
-        State.EMPTY: "nothing was ever deployed",
-        State.FIRST: "a release answers; none stands behind it",
-        State.LIVE: "a release answers; the one before it is warm",
-        State.ROLLED_BACK: "the release before answers again; the other is warm",
-        State.WITHDRAWN: "nothing answers",
+        Event.DEPLOYED: ("Nothing can be deployed here.", ""),
+        Event.JOINED: ("There is no champion to stand beside.", "Deploy a release as the champion first."),
+        Event.CANARY: ("A canary cannot join.", "End the experiment first: gatewright undeploy ENDPOINT --arms"),
+        Event.ARM: ("An arm cannot join.", "End the canary first: gatewright undeploy ENDPOINT --canary"),
+        Event.LEFT: ("There is nothing to take away.", "'gatewright status' shows what answers."),
+        Event.PROMOTED: ("There is nothing to promote.", "'gatewright status' shows what answers."),
+        Event.ROLLED_BACK: ("There is no release to go back to.", "Deploy a release that is known to be good."),
+        Event.STOPPED: ("There is nothing to stop.", "'gatewright status' shows what answers."),
+        Event.RESUMED: ("There is nothing to resume.", "'gatewright status' shows what answers."),
+        Event.WITHDRAWN: ("There is nothing to withdraw.", "'gatewright status' lists the endpoints."),
     }
-)
-
-TRANSITIONS: Mapping[tuple[State, Event], State] = MappingProxyType(
-    {
-        (State.EMPTY, Event.DEPLOYED): State.FIRST,
-        (State.FIRST, Event.DEPLOYED): State.LIVE,
-        (State.FIRST, Event.WITHDRAWN): State.WITHDRAWN,
-        (State.LIVE, Event.DEPLOYED): State.LIVE,
-        (State.LIVE, Event.ROLLED_BACK): State.ROLLED_BACK,
-        (State.LIVE, Event.WITHDRAWN): State.WITHDRAWN,
-        (State.ROLLED_BACK, Event.DEPLOYED): State.LIVE,
-        (State.ROLLED_BACK, Event.ROLLED_BACK): State.LIVE,
-        (State.ROLLED_BACK, Event.WITHDRAWN): State.WITHDRAWN,
-        (State.WITHDRAWN, Event.DEPLOYED): State.FIRST,
-    }
-)
-
-_CANNOT: Mapping[Event, str] = MappingProxyType(
-    {
-        Event.DEPLOYED: "Nothing can be deployed here.",
-        Event.ROLLED_BACK: "There is no release to go back to.",
-        Event.WITHDRAWN: "There is nothing to withdraw.",
-    }
-)
-
-_NEXT: Mapping[Event, str] = MappingProxyType(
-    {
-        Event.DEPLOYED: "",
-        Event.ROLLED_BACK: "Deploy a release that is known to be good.",
-        Event.WITHDRAWN: "Nothing needs to be done.",
-    }
-)
+)  # fmt: skip
+"""What cannot happen, and what to do instead."""
 
 
-def next_state(state: State, event: Event) -> State | Refusal:
-    """The state after the event, or why it cannot happen in this state."""
-    after = TRANSITIONS.get((state, event))
-    if after is not None:
-        return after
-    return Refusal(
-        code="deployments.transition",
-        what=_CANNOT[event],
-        why=f"The endpoint is in the state {state.value!r}: {MEANING[state]}.",
-        next=_NEXT[event],
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part(Generic[S]):
+    """One table: whose states it has, and the meaning of each, the first of which is where it begins."""
+
+    of: str
+    meaning: Mapping[S, str]
+    transitions: Mapping[tuple[S, Event], S]
+
+    def after(self, state: S, event: Event) -> S | Refusal:
+        """The state after the event, or why it cannot happen in this state."""
+        found = self.transitions.get((state, event))
+        if found is not None:
+            return found
+        what, next_step = _CANNOT[event]
+        return Refusal(
+            code="deployments.transition",
+            what=what,
+            why=f"The {self.of} is {state.value!r}: {self.meaning[state]}.",
+            next=next_step,
+        )
+
+    def diagram(self) -> str:
+        """The table as a Mermaid state diagram, without the fence; ends with a newline."""
+        names = [
+            f'    state "{state}: {meaning}" as {_node(state)}' for state, meaning in self.meaning.items()
+        ]
+        arrows = [
+            f"    {_node(before)} --> {_node(after)}: {event}"
+            for (before, event), after in self.transitions.items()
+        ]
+        return "\n".join(
+            ["stateDiagram-v2", *names, f"    [*] --> {_node(next(iter(self.meaning)))}", *arrows, ""]
+        )
 
 
-def _node(state: State) -> str:
+def _node(state: StrEnum) -> str:
     return state.name.lower()
 
 
-def diagram() -> str:
-    """The table as a Mermaid state diagram, without the fence; ends with a newline."""
-    names = [f'    state "{state}: {MEANING[state]}" as {_node(state)}' for state in State]
-    arrows = [
-        f"    {_node(before)} --> {_node(after)}: {event}" for (before, event), after in TRANSITIONS.items()
-    ]
-    return "\n".join(["stateDiagram-v2", *names, f"    [*] --> {_node(State.EMPTY)}", *arrows, ""])
+LINE: Part[State] = Part(
+    of="endpoint",
+    meaning=MappingProxyType(
+        {
+            State.EMPTY: "nothing was ever deployed",
+            State.FIRST: "a release is champion; none stands behind it",
+            State.LIVE: "a release is champion; the one before it is warm",
+            State.ROLLED_BACK: "the release before is champion again; the other is warm",
+            State.WITHDRAWN: "nothing answers",
+        }
+    ),
+    transitions=MappingProxyType(
+        {
+            (State.EMPTY, Event.DEPLOYED): State.FIRST,
+            (State.FIRST, Event.DEPLOYED): State.LIVE,
+            (State.FIRST, Event.WITHDRAWN): State.WITHDRAWN,
+            (State.LIVE, Event.DEPLOYED): State.LIVE,
+            (State.LIVE, Event.ROLLED_BACK): State.ROLLED_BACK,
+            (State.LIVE, Event.WITHDRAWN): State.WITHDRAWN,
+            (State.ROLLED_BACK, Event.DEPLOYED): State.LIVE,
+            (State.ROLLED_BACK, Event.ROLLED_BACK): State.LIVE,
+            (State.ROLLED_BACK, Event.WITHDRAWN): State.WITHDRAWN,
+            (State.WITHDRAWN, Event.DEPLOYED): State.FIRST,
+            **{(state, Event.JOINED): state for state in (State.FIRST, State.LIVE, State.ROLLED_BACK)},
+        }
+    ),
+)
+
+EXPERIMENT: Part[Experiment] = Part(
+    of="experiment",
+    meaning=MappingProxyType(
+        {
+            Experiment.NONE: "the champion takes all the traffic",
+            Experiment.CANARY: "one other release takes a share of the requests",
+            Experiment.ARMS: "other releases take shares of the subjects",
+        }
+    ),
+    transitions=MappingProxyType(
+        {
+            (Experiment.NONE, Event.CANARY): Experiment.CANARY,
+            (Experiment.NONE, Event.ARM): Experiment.ARMS,
+            (Experiment.CANARY, Event.CANARY): Experiment.CANARY,
+            (Experiment.ARMS, Event.ARM): Experiment.ARMS,
+            **{
+                (state, event): Experiment.NONE
+                for state in (Experiment.CANARY, Experiment.ARMS)
+                for event in (Event.LEFT, Event.PROMOTED, Event.ROLLED_BACK, Event.WITHDRAWN)
+            },
+        }
+    ),
+)
+
+
+def _companion(of: str, *ends: Event) -> Part[Companion]:
+    """The table of a shadow or a fallback, which leaves at each of ``ends``."""
+    return Part(
+        of=of,
+        meaning=MappingProxyType(
+            {Companion.ABSENT: "none stands beside the champion", Companion.PRESENT: "one stands beside it"}
+        ),
+        transitions=MappingProxyType(
+            {
+                (Companion.ABSENT, Event.JOINED): Companion.PRESENT,
+                (Companion.PRESENT, Event.JOINED): Companion.PRESENT,
+                **{(Companion.PRESENT, event): Companion.ABSENT for event in ends},
+            }
+        ),
+    )
+
+
+SHADOW = _companion("shadow", Event.LEFT, Event.PROMOTED, Event.ROLLED_BACK, Event.WITHDRAWN)
+FALLBACK = _companion("fallback", Event.LEFT, Event.PROMOTED, Event.WITHDRAWN)
+
+RUNNING: Part[Running] = Part(
+    of="endpoint",
+    meaning=MappingProxyType(
+        {Running.RUNNING: "requests are answered", Running.STOPPED: "every request is refused"}
+    ),
+    transitions=MappingProxyType(
+        {
+            (Running.RUNNING, Event.STOPPED): Running.STOPPED,
+            (Running.STOPPED, Event.RESUMED): Running.RUNNING,
+            (Running.STOPPED, Event.WITHDRAWN): Running.RUNNING,
+        }
+    ),
+)
+
+PARTS: Mapping[str, Part[State] | Part[Experiment] | Part[Companion] | Part[Running]] = MappingProxyType(
+    {"line": LINE, "experiment": EXPERIMENT, "shadow": SHADOW, "fallback": FALLBACK, "running": RUNNING}
+)
+"""Every table, by the name of its diagram."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -147,12 +148,14 @@ def quote(text: str) -> str:
     return encode_basestring(text)
 
 
-def leaf_parts(*, endpoint: str, key: str, plan: int, release: Digest) -> tuple[str, str, str]:
+def leaf_parts(
+    *, endpoint: str, key: str, plan: int, release: Digest, recording: str = "durable"
+) -> tuple[str, str, str]:
     """What all leaves of one caller at one release share: a leaf's text around its two commitments."""
     return (
         f'{{"endpoint":{quote(endpoint)},"input":"',
         f'","key":{quote(key)},"kind":"prediction","output":"',
-        f'","plan":{plan},"recording":"durable","release":"{release.hex}","request":',
+        f'","plan":{plan},"recording":{quote(recording)},"release":"{release.hex}","request":',
     )
 
 
@@ -283,6 +286,16 @@ def pack_token(leaf: bytes, batch: bytes, path: bytes, salts: bytes) -> str:
     """Join a token: ``batch`` from :func:`pack_batch`, ``path`` the sibling hashes end to end."""
     raw = b"".join((_U16.pack(len(leaf)), leaf, batch, bytes((len(path) // HASH_BYTES,)), path, salts))
     return TOKEN_PREFIX + base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def receipt_id(token: str) -> str:
+    """The id of the receipt of a token that this process made itself: nothing in it is checked.
+
+    Law: ``receipt_id(r.token()) == r.id``, at a tenth of the cost.
+    """
+    reader = _Reader(_unwrap(token))
+    leaf = json.loads(reader.take(reader.number(2)))
+    return f"{leaf['segment']}/{leaf['seq']}"
 
 
 def _bad_token(why: str) -> BadInput:

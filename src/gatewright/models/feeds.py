@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from gatewright.kernel.errors import BadInput
 from gatewright.models.signature import DataType, ModelSignature, TensorSpec
-from gatewright.models.tensors import dtype_of
-
-_FLOATS = {DataType.FP16, DataType.FP32, DataType.FP64}
+from gatewright.models.tensors import FLOATS, bf16_bits, dtype_of, of_bf16_bits
 
 
 def feeds(signature: ModelSignature, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -47,11 +45,13 @@ def _column(spec: TensorSpec, name: str, columns: Mapping[str, NDArray[Any]]) ->
             f"The model's input {spec.name!r} takes numbers, and the column {name!r} holds text.",
             place=f"column {name!r}",
         )
-    if spec.datatype not in _FLOATS:
+    if spec.datatype not in FLOATS:
         _require_whole(spec, name, values)
     with np.errstate(over="ignore"):
         cast = values.astype(dtype_of(spec.datatype))
-    if spec.datatype in _FLOATS and not np.array_equal(np.isfinite(cast), np.isfinite(values)):
+        if spec.datatype is DataType.BF16:
+            cast = of_bf16_bits(bf16_bits(cast))
+    if spec.datatype in FLOATS and not np.array_equal(np.isfinite(cast), np.isfinite(values)):
         row = int(np.flatnonzero(np.isfinite(cast) != np.isfinite(values))[0]) + 1
         raise BadInput(
             "models.out-of-range",

@@ -9,13 +9,13 @@ from typing import TypeAlias
 from gatewright.kernel.errors import Refusal, Refused
 from gatewright.models.facts import ModelFacts
 from gatewright.models.signature import DataType, ModelSignature, Task, TensorSpec
+from gatewright.models.tensors import FLOATS
 
 Features: TypeAlias = "Sequence[tuple[str, str]]"
 
 TEXT = "text"
 INTEGER = "integer"
 
-_FLOATS = {DataType.FP32, DataType.FP64, DataType.FP16}
 _LABELS = {DataType.INT64, DataType.INT32, DataType.BYTES}
 _NOT_WORD = re.compile(r"[^\w+]")  # as skl2onnx 1.20 does, in Topology._generate_unique_name
 
@@ -93,7 +93,7 @@ def _named_columns(features: Features) -> dict[str, tuple[str, str]]:
 
 def _matrix(spec: TensorSpec, features: Features) -> TensorSpec:
     place = f"input {spec.name!r}"
-    if len(spec.shape) != 2 or spec.datatype not in _FLOATS:
+    if len(spec.shape) != 2 or spec.datatype not in FLOATS:
         raise Refused(
             "models.input-shape",
             f"The input {spec.name!r} is {spec.datatype} of shape {list(spec.shape)}; it is neither a float "
@@ -138,7 +138,7 @@ def _named(spec: TensorSpec, column: str, kind: str) -> TensorSpec:
             next="Convert the model with the types of the data.",
             place=place,
         )
-    if spec.datatype not in _FLOATS and kind not in (TEXT, INTEGER):
+    if spec.datatype not in FLOATS and kind not in (TEXT, INTEGER):
         raise Refused(
             "models.column-kind",
             f"The input {spec.name!r} takes whole numbers ({spec.datatype}), and the column {column!r} holds "
@@ -158,7 +158,7 @@ def _is_vector(spec: TensorSpec) -> bool:
 
 
 def _regression(facts: ModelFacts, inputs: tuple[TensorSpec, ...]) -> ModelSignature:
-    values = [s for s in facts.outputs if s.datatype in _FLOATS and (_is_vector(s) or s.shape[1:] == (-1,))]
+    values = [s for s in facts.outputs if s.datatype in FLOATS and (_is_vector(s) or s.shape[1:] == (-1,))]
     if not values:
         raise Refused(
             "models.no-value-output",
@@ -194,7 +194,7 @@ def _classification(
 
 
 def _scores(facts: ModelFacts, classes: tuple[str, ...]) -> TensorSpec | None:
-    floats = [spec for spec in facts.outputs if spec.datatype in _FLOATS]
+    floats = [spec for spec in facts.outputs if spec.datatype in FLOATS]
     matrices = [s for s in floats if len(s.shape) == 2 and s.shape[1] != 1]
     for width in (len(classes), -1):
         found = next((spec for spec in matrices if spec.shape[1] == width), None)

@@ -24,7 +24,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
+from google.protobuf.message import DecodeError  # it ships no types
 from onnx import (
     AttributeProto,
     FunctionProto,
@@ -50,7 +50,7 @@ _TEXT = 200  # characters of free text that facts keep
 _DATATYPES: Mapping[int, DataType] = {
     1: DataType.FP32, 2: DataType.UINT8, 3: DataType.INT8, 4: DataType.UINT16, 5: DataType.INT16,
     6: DataType.INT32, 7: DataType.INT64, 8: DataType.BYTES, 9: DataType.BOOL, 10: DataType.FP16,
-    11: DataType.FP64, 12: DataType.UINT32, 13: DataType.UINT64,
+    11: DataType.FP64, 12: DataType.UINT32, 13: DataType.UINT64, 16: DataType.BF16,
 }  # fmt: skip
 
 # Attributes whose NaN is a marker ("this is what missing looks like", "here a set ends") and not a weight.

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class DataType(StrEnum):
-    """Element types, by their Open Inference Protocol v2 names."""
+    """Element types, by their Open Inference Protocol v2 names; BF16 is that of its binary tensors."""
 
     BOOL = "BOOL"
     UINT8 = "UINT8"
@@ -19,6 +19,7 @@ class DataType(StrEnum):
     INT32 = "INT32"
     INT64 = "INT64"
     FP16 = "FP16"
+    BF16 = "BF16"
     FP32 = "FP32"
     FP64 = "FP64"
     BYTES = "BYTES"

@@ -10,8 +10,11 @@ Tensor encoding v1. All integers are unsigned and little-endian::
                                             (as in the protocol's binary tensor extension)
 
 A missing cell of a float tensor is NaN, and NaN has one form, the quiet one without sign and payload
-(IEEE 754-2019, 6.2): ``7e00`` in FP16, ``7fc00000`` in FP32, ``7ff8000000000000`` in FP64, least byte
+(IEEE 754-2019, 6.2): ``7e00`` in FP16, ``7fc0`` in BF16, ``7fc00000`` in FP32, ``7ff8000000000000`` in FP64, least byte
 first as all numbers here.
+
+BF16 is the upper half of an FP32 number. NumPy has no such type: an array of BF16 is held as the FP32
+numbers that it means, and takes two bytes each only here and on the wire.
 
 A list of tensors is the 24 bytes ``gatewright tensors v1\n`` followed by two zero bytes, then a u32
 count, then each tensor's encoding as u64 length and bytes, in the order of the signature. Every
@@ -50,6 +53,10 @@ _DTYPES: dict[DataType, np.dtype[Any]] = {
     DataType.BYTES: np.dtype(np.object_),
 }
 _DATATYPES = {dtype: datatype for datatype, dtype in _DTYPES.items()}
+_DTYPES[DataType.BF16] = np.dtype("<f4")
+FLOATS = frozenset({DataType.FP16, DataType.BF16, DataType.FP32, DataType.FP64})
+INTEGERS = frozenset(kind for kind in DataType if "INT" in kind)
+_BF16_NAN = 0x7FC0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,22 +70,48 @@ class Tensor:
 
 
 def dtype_of(datatype: DataType) -> np.dtype[Any]:
-    """The NumPy type that holds a data type; BYTES is held as objects of ``bytes``."""
+    """The NumPy type that holds a data type: objects of ``bytes`` for BYTES, FP32 for BF16."""
     return _DTYPES[datatype]
 
 
 def datatype_of(dtype: np.dtype[Any]) -> DataType:
-    """The data type of a NumPy type; raises :class:`BadInput` where there is none."""
+    """The data type of a NumPy type, never BF16; raises :class:`BadInput` where there is none."""
     found = _DATATYPES.get(dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype)
     if found is None:
         raise BadInput("models.array-type", f"NumPy arrays of {dtype} cannot be tensors here.")
     return found
 
 
-def raw_of(values: NDArray[Any]) -> bytes:
-    """The data of an array as the tensor encoding lays it out: texts become UTF-8, each NaN the one form."""
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        values = np.where(np.isnan(values), values.dtype.type(np.nan), values)
+def bf16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """The BF16 numbers nearest to FP32 ones, ties to even (IEEE 754-2019, 4.3.1), as 16 bits each.
+
+    Each NaN becomes the one form; what is beyond the largest BF16 number becomes an infinity.
+    """
+    bits = np.asarray(values, np.float32).view(np.uint32)
+    nearest = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    return np.where(np.isnan(values), _BF16_NAN, nearest).astype(np.uint16)
+
+
+def of_bf16_bits(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The FP32 numbers that BF16 numbers, given as 16 bits each, mean; exact."""
+    return (np.asarray(bits, np.uint32) << 16).view(np.float32)
+
+
+def settled(values: NDArray[Any]) -> NDArray[Any]:
+    """The same values, each NaN in its one form; the same array where it has none."""
+    if values.dtype.kind != "f" or not np.isnan(values).any():
+        return values
+    return np.where(np.isnan(values), values.dtype.type(np.nan), values)
+
+
+def raw_of(values: NDArray[Any], datatype: DataType | None = None) -> bytes:
+    """The data of an array as the tensor encoding lays it out: texts become UTF-8, each NaN the one form.
+
+    ``datatype`` is needed for BF16 alone, which the array's own type does not tell.
+    """
+    if datatype is DataType.BF16:
+        return bf16_bits(values).astype("<u2").tobytes()
+    values = settled(values)
     if values.dtype != np.object_:
         return np.ascontiguousarray(values, dtype=dtype_of(datatype_of(values.dtype))).tobytes()
     parts: list[bytes] = []
@@ -94,29 +127,31 @@ def array_of(datatype: DataType, shape: tuple[int, ...], raw: bytes | memoryview
     for size in shape:
         count *= size
     if datatype is not DataType.BYTES:
-        dtype = dtype_of(datatype)
+        dtype = np.dtype("<u2") if datatype is DataType.BF16 else dtype_of(datatype)
         if len(raw) != count * dtype.itemsize:
             raise _wrong(f"A tensor of {datatype} and shape {list(shape)} cannot have {len(raw):,} bytes.")
         if datatype is DataType.BOOL and (np.frombuffer(raw, np.uint8) > 1).any():
             raise _wrong("A BOOL element is neither 0 nor 1.")
-        return np.frombuffer(raw, dtype).reshape(shape)
+        values = np.frombuffer(raw, dtype).reshape(shape)
+        return of_bf16_bits(values) if datatype is DataType.BF16 else values
     elements = _elements(raw)
     if len(elements) != count:
         raise _wrong(f"A tensor of BYTES and shape {list(shape)} cannot have {len(elements):,} elements.")
-    values = np.empty(count, dtype=np.object_)
-    values[:] = elements
-    return values.reshape(shape)
+    texts = np.empty(count, dtype=np.object_)
+    texts[:] = elements
+    return texts.reshape(shape)
 
 
 def _elements(raw: bytes | memoryview) -> list[bytes]:
+    data = bytes(raw)
     found: list[bytes] = []
-    at = 0
-    while at < len(raw):
-        end = at + 4 + int.from_bytes(raw[at : at + 4], "little")
-        if at + 4 > len(raw) or end > len(raw):
+    at, end = 0, len(data)
+    while at < end:
+        begin = at + 4
+        at = begin + int.from_bytes(data[at:begin], "little")
+        if begin > end or at > end:
             raise _wrong("A BYTES element runs beyond the data.")
-        found.append(bytes(raw[at + 4 : end]))
-        at = end
+        found.append(data[begin:at])
     return found
 
 
@@ -147,12 +182,14 @@ def tensors_encoding(tensors: Sequence[bytes]) -> bytes:
 
 
 def encode_arrays(arrays: Sequence[tuple[str, NDArray[Any]]]) -> bytes:
-    """The encoding of a list of named arrays."""
+    """The encoding of a list of named arrays, of the types that NumPy calls theirs."""
+    return encode_typed([(name, datatype_of(values.dtype), values) for name, values in arrays])
+
+
+def encode_typed(arrays: Sequence[tuple[str, DataType, NDArray[Any]]]) -> bytes:
+    """The encoding of a list of named arrays, each with its data type."""
     return tensors_encoding(
-        [
-            tensor_bytes(name, datatype_of(values.dtype), values.shape, raw_of(values))
-            for name, values in arrays
-        ]
+        [tensor_bytes(name, kind, values.shape, raw_of(values, kind)) for name, kind, values in arrays]
     )
 
 

@@ -3,6 +3,10 @@
 What is committed to is the tensor encoding of :mod:`gatewright.models.tensors`: outputs as they
 were answered, in that order; inputs in the order and the types of the release's signature. A number
 is compared as its tensor type holds it: ``0.1`` and ``0.10000000149`` are the same FP32.
+
+What is saved is the body of the message: JSON, and after it the binary data of the tensors that the JSON
+gives a ``binary_data_size``, as the Open Inference Protocol's binary tensor extension lays it out. The
+header that says where the JSON ends is not needed: it ends where its object does.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from numpy.typing import NDArray
 from gatewright.kernel.errors import BadInput
 from gatewright.models.limits import DIMENSIONS, TENSORS
 from gatewright.models.signature import DataType, ModelSignature
-from gatewright.models.tensors import dtype_of, encode_arrays
+from gatewright.models.tensors import array_of, bf16_bits, dtype_of, encode_typed, of_bf16_bits
 
 RECEIPT_MARK = "gwr1."
 EVERY_READING = 2
@@ -29,13 +33,16 @@ EVERY_READING = 2
 Document: TypeAlias = dict[str, Any]
 Matches: TypeAlias = Callable[[bytes], bool]
 
-FLOATS = (DataType.FP16, DataType.FP32, DataType.FP64)
+FLOATS = (DataType.FP16, DataType.BF16, DataType.FP32, DataType.FP64)
 INTEGERS = tuple(kind for kind in DataType if "INT" in kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """A receipt's token, and the JSON answer that carried it, or None where the token came alone."""
+    """A receipt's token, and the answer that carried it, or None where the token came alone.
+
+    An output of the answer that came as binary data has its bytes as ``data``.
+    """
 
     token: str
     answer: Document | None = None
@@ -43,21 +50,21 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedTensor:
-    """A tensor of a JSON text, its values flat and in row-major order."""
+    """A tensor of a saved message: its values, flat and in row-major order, or its binary data."""
 
     name: str
     datatype: DataType
     shape: tuple[int, ...]
-    values: list[Any]
+    values: list[Any] | bytes
 
 
 def saved_in(content: bytes) -> Saved:
-    """What a file holds: the token alone, or the whole JSON answer that carried it."""
+    """What a file holds: the token alone, or the whole answer that carried it."""
     text = content.decode("utf-8", "replace").strip()
     if text.startswith(RECEIPT_MARK):
         return Saved(token=text)
     try:
-        answer = _document(content)
+        answer = _message(content, "outputs")
         token = answer["parameters"]["receipt"] if "parameters" in answer else answer["receipt"]
     except (BadInput, KeyError, TypeError):
         token = None
@@ -65,14 +72,46 @@ def saved_in(content: bytes) -> Saved:
         raise BadInput(
             "operations.no-receipt",
             "There is no receipt in the file.",
-            next="Save the text of parameters.receipt, or the whole JSON answer.",
+            next="Save the text of parameters.receipt, or the whole answer.",
         )
     return Saved(token=token, answer=answer)
 
 
 def request_in(content: bytes) -> tuple[SavedTensor, ...]:
-    """The inputs of a JSON request; raises BadInput for anything else."""
-    return _tensors(_document(content).get("inputs"), "inputs")
+    """The inputs of a request; raises BadInput for anything else."""
+    return _tensors(_message(content, "inputs").get("inputs"), "inputs")
+
+
+def _message(content: bytes, of: str) -> Document:
+    """The JSON object of a message, with the binary data after it as the ``data`` of the tensors ``of``."""
+    text = content.decode("latin-1")  # a letter for each byte, so that places in both are the same
+    begin = len(text) - len(text.lstrip(" \t\r\n"))
+    try:
+        end = json.JSONDecoder().raw_decode(text, begin)[1]
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(f"It is not JSON: {str(error)[:200]}") from None
+    document, rest = _document(content[begin:end]), content[end:]
+    found = document.get(of)
+    tensors = found if isinstance(found, list) else []
+    sizes = [_binary_size(each) for each in tensors]
+    at = len(rest) - sum(size or 0 for size in sizes)
+    if at < 0 or rest[:at].strip(b" \t\r\n"):
+        raise _unreadable("What follows the JSON is not the binary data that it declares.")
+    for tensor, size in zip(tensors, sizes, strict=True):
+        if size is not None:
+            tensor["data"] = rest[at : at + size]
+            at += size
+    return document
+
+
+def _binary_size(tensor: object) -> int | None:
+    given = tensor.get("parameters") if isinstance(tensor, dict) else None
+    size = given.get("binary_data_size") if isinstance(given, dict) else None
+    if size is None:
+        return None
+    if not _is_size(size) or (isinstance(tensor, dict) and "data" in tensor):
+        raise _unreadable("A tensor has an impossible size of its binary data, or other data beside it.")
+    return int(size)
 
 
 def _document(content: bytes) -> Document:
@@ -109,7 +148,7 @@ def _unreadable(why: str) -> BadInput:
 def outputs_encoding(answer: Document) -> bytes:
     """What a worker that gave this answer committed to; raises BadInput where it cannot have."""
     found = _tensors(answer.get("outputs"), "outputs")
-    return encode_arrays([(each.name, _array(each, each.datatype)) for each in found])
+    return encode_typed([(each.name, each.datatype, _array(each, each.datatype)) for each in found])
 
 
 def _tensors(value: object, of: str) -> tuple[SavedTensor, ...]:
@@ -128,9 +167,10 @@ def _tensor(value: object) -> SavedTensor:
     except (KeyError, TypeError, ValueError):
         raise _unreadable("A tensor lacks its name, a known datatype, its shape or its data.") from None
     sizes = isinstance(shape, list) and len(shape) <= DIMENSIONS and all(_is_size(size) for size in shape)
-    if not isinstance(name, str) or not sizes or not isinstance(data, list):
+    if not isinstance(name, str) or not sizes or not isinstance(data, list | bytes):
         raise _unreadable("A tensor has an impossible name, shape or data.")
-    return SavedTensor(name=name, datatype=datatype, shape=tuple(shape), values=_flat(name, shape, data))
+    values = data if isinstance(data, bytes) else _flat(name, shape, data)
+    return SavedTensor(name=name, datatype=datatype, shape=tuple(shape), values=values)
 
 
 def _is_size(size: object) -> bool:
@@ -153,8 +193,21 @@ def _array(tensor: SavedTensor, kind: DataType, *, gaps: bool = False) -> NDArra
     """The tensor as its receiver held it in the type ``kind``; BadInput for values that do not fit.
 
     Integers become floats only where none loses a digit, as the server does it. With ``gaps`` a null
-    among floats is a missing cell, NaN, as it is in a request; an answer has none.
+    among floats is a missing cell, NaN, as it is in a request; a JSON answer has none.
     """
+    sent = tensor.datatype
+    if isinstance(tensor.values, bytes):
+        whole = array_of(sent, tensor.shape, tensor.values)
+    else:
+        whole = _listed(tensor, sent if sent in INTEGERS else kind, gaps=gaps)
+    array = whole if sent is kind else _cast(whole, kind)
+    if sent in INTEGERS and kind is not sent and array.tolist() != whole.tolist():
+        raise _unreadable(f"A value of {tensor.name} does not fit {kind}.")
+    return array.reshape(tensor.shape)
+
+
+def _listed(tensor: SavedTensor, held: DataType, *, gaps: bool) -> NDArray[Any]:
+    """The values of JSON data, in the type ``held``."""
     sent, values = tensor.datatype, tensor.values
     if not all(_fits(each, sent) or (gaps and each is None and sent in FLOATS) for each in values):
         raise _unreadable(f"The data of {tensor.name} is not of the datatype {sent}.")
@@ -162,15 +215,16 @@ def _array(tensor: SavedTensor, kind: DataType, *, gaps: bool = False) -> NDArra
         values = [int(each) for each in values]
     try:
         with np.errstate(over="ignore"):
-            array = np.array(values, dtype_of(sent if sent in INTEGERS else kind))
-            whole = array
-            if sent in INTEGERS and kind is not sent:
-                array = np.array(values, dtype_of(kind))
+            array = np.array(values, dtype_of(held))
     except (OverflowError, ValueError):
-        raise _unreadable(f"A value of {tensor.name} does not fit {kind}.") from None
-    if sent in INTEGERS and kind in FLOATS and array.tolist() != whole.tolist():
-        raise _unreadable(f"A value of {tensor.name} does not fit {kind}.")
-    return array.reshape(tensor.shape)
+        raise _unreadable(f"A value of {tensor.name} does not fit {held}.") from None
+    return _cast(array, held) if held is DataType.BF16 else array
+
+
+def _cast(array: NDArray[Any], kind: DataType) -> NDArray[Any]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = array.astype(dtype_of(kind))
+    return of_bf16_bits(bf16_bits(found)) if kind is DataType.BF16 else found
 
 
 def _fits(value: object, kind: DataType) -> bool:
@@ -193,7 +247,9 @@ def inputs_are(
     """
     for reading in _readings(tensors, signature):
         try:
-            encoding = encode_arrays([(each.name, _array(each, kind, gaps=True)) for each, kind in reading])
+            encoding = encode_typed(
+                [(each.name, kind, _array(each, kind, gaps=True)) for each, kind in reading]
+            )
         except BadInput:
             continue
         if matches(encoding):

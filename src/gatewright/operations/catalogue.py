@@ -19,6 +19,8 @@ from gatewright.operations.home import Home
 
 T = TypeVar("T")
 
+WITHDRAWN = "withdrawn"
+"""The state of an endpoint that left the plan."""
 NAMED = 8
 """Most versions that a refusal names."""
 
@@ -154,8 +156,27 @@ class ApprovalEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A release beside the champion: ``place`` is ``canary``, ``arm``, ``shadow`` or ``fallback``.
+
+    ``share`` is in thousandths of the traffic, 0 where it takes none; ``name`` is that of an arm.
+    """
+
+    place: str
+    name: str
+    ref: str
+    root: Digest
+    share: int
+    decision: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """What an endpoint serves since a record: champion, warm previous release, signed plan."""
+    """What an endpoint serves since a record: champion, warm previous release, signed plan.
+
+    ``placed`` are the releases beside the champion; ``rate`` is the most requests in a second over all
+    callers (0: no bound); ``expires`` is when the plan does; ``what`` says what this record changed.
+    """
 
     endpoint: str
     state: str
@@ -166,15 +187,52 @@ class Endpoint:
     decision: Digest
     plan_number: int
     plan: Digest
+    placed: tuple[Placed, ...] = ()
+    stopped: bool = False
+    recording: str = "durable"
+    rate: int = 0
+    expires: str = ""
+    what: str = ""
+
+    @property
+    def answering(self) -> tuple[Digest, ...]:
+        """The roots of the releases that may answer a caller: all but the shadow and the previous one."""
+        return (self.root, *(each.root for each in self.placed if each.place != "shadow"))
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it left the plan."""
+        return self.state == WITHDRAWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKeyEntry:
-    """An API key's id, endpoint and SHA-256; the key itself is shown once and kept nowhere."""
+    """An API key's id, endpoint and SHA-256; the key itself is shown once and kept nowhere.
+
+    ``name`` is what its owner calls it; ``rate`` (requests in a second) and ``quota`` (in a day) are
+    its bounds, 0 for none; ``shown`` is what its answers show. ``plan`` is the plan that the record
+    made, None where another record of the same act names it.
+    """
 
     endpoint: str
     id: str
     digest: Digest
+    name: str = ""
+    rate: int = 0
+    quota: int = 0
+    shown: str = "full"
+    revoked: bool = False
+    plan_number: int = 0
+    plan: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """A plan that was signed again before it expired, with the content of the one before."""
+
+    plan_number: int
+    plan: Digest
+    expires: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +330,17 @@ def find(home: Home, collection: str, key: str, kind: type[T]) -> T | None:
 def every(home: Home, collection: str, kind: type[T], prefix: str = "") -> Iterator[T]:
     """All entries of a collection whose key begins with ``prefix``, by key."""
     return (read(kind, document) for _, document in home.archive.scan(collection, prefix))
+
+
+def find_live(home: Home, name: str) -> Endpoint | None:
+    """The named endpoint, or None where nothing was ever deployed on it or it was withdrawn."""
+    found = find(home, "endpoints", name, Endpoint)
+    return None if found is None or found.withdrawn else found
+
+
+def every_live(home: Home) -> Iterator[Endpoint]:
+    """All endpoints that were not withdrawn, by name."""
+    return (found for found in every(home, "endpoints", Endpoint) if not found.withdrawn)
 
 
 def resolve(home: Home, collection: str, text: str, kind: type[T]) -> T:

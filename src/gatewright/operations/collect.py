@@ -17,6 +17,8 @@ from gatewright.operations.users import owner
 
 SEALED = ".sealed"
 COLLECTED = "collected"
+WORKER_FOLDER = "worker-"
+"""The folders of a server's second and further workers, below that of the first."""
 SEGMENTS_AT_ONCE = 256
 
 
@@ -37,7 +39,7 @@ def collect(home: Home) -> Collected:
     total = before = recorded_predictions(home)
     actor = owner(home).principal
     worker = home.keys.worker.public
-    for path in sorted(home.segments.glob(f"*{SEALED}"))[:SEGMENTS_AT_ONCE]:
+    for path in sealed(home.segments)[:SEGMENTS_AT_ONCE]:
         content = read_file(path)
         try:
             found = scan(content)
@@ -64,6 +66,12 @@ def collect(home: Home) -> Collected:
             folder.mkdir(mode=0o700, exist_ok=True)
             path.rename(folder / path.name)
     return Collected(segments=len(drafts), predictions=total - before, problems=tuple(problems))
+
+
+def sealed(segments: Path) -> list[Path]:
+    """The sealed segments of all workers, in the order of their times, which their names begin with."""
+    found = [*segments.glob(f"*{SEALED}"), *segments.glob(f"{WORKER_FOLDER}*/*{SEALED}")]
+    return sorted(found, key=lambda path: path.name)
 
 
 def recorded_predictions(home: Home) -> int:

@@ -21,9 +21,9 @@ from gatewright.operations import casework
 from gatewright.operations.catalogue import (
     ComparedVersions,
     DatasetVersion,
-    Endpoint,
     ModelVersion,
     body_of,
+    every_live,
     read,
 )
 from gatewright.operations.check import newest
@@ -151,8 +151,7 @@ def _decision(home: Home, version: ModelVersion) -> str:
 
 def _endpoints(home: Home, version: ModelVersion) -> tuple[str, ...]:
     """The names of the endpoints that a version answers on."""
-    held = (read(Endpoint, document) for _, document in home.archive.scan("endpoints"))
-    return tuple(sorted(each.endpoint for each in held if each.ref == version.ref))
+    return tuple(sorted(each.endpoint for each in every_live(home) if each.ref == version.ref))
 
 
 def _record(

@@ -12,7 +12,7 @@ from gatewright.kernel.errors import Misuse
 from gatewright.models.feeds import feeds
 from gatewright.models.signature_format import decode_signature
 from gatewright.operations.casework import columns_of
-from gatewright.operations.catalogue import Endpoint, find
+from gatewright.operations.catalogue import find_live
 from gatewright.operations.data import dataset
 from gatewright.operations.home import Home
 from gatewright.operations.isolation import load_table
@@ -29,7 +29,7 @@ class Example:
 
 def example(home: Home, endpoint: str) -> Example:
     """A request with one row for what is live on an endpoint; raises Misuse when nothing is."""
-    live = find(home, "endpoints", endpoint, Endpoint)
+    live = find_live(home, endpoint)
     if live is None:
         raise Misuse(
             "operations.nothing-live",

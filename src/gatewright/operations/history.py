@@ -9,7 +9,16 @@ from gatewright.kernel.instants import Instant
 from gatewright.operations.catalogue import Endpoint, read
 from gatewright.operations.home import Home
 
-ACTS = {"endpoint.deployed": "deployed", "endpoint.rolled-back": "rolled back"}
+ACTS = {
+    "endpoint.deployed": "deployed",
+    "endpoint.joined": "joined",
+    "endpoint.left": "taken away",
+    "endpoint.rolled-back": "rolled back",
+    "endpoint.limited": "limited",
+    "endpoint.stopped": "stopped",
+    "endpoint.resumed": "resumed",
+    "endpoint.withdrawn": "withdrawn",
+}
 """The kinds of records that change an endpoint, and what people call the act."""
 ENDPOINT_KINDS = tuple(ACTS)
 
@@ -40,6 +49,6 @@ def changes(home: Home, *, endpoint: str = "", until: Instant | None = None) -> 
 
 
 def live_at(home: Home, moment: Instant, *, endpoint: str = "") -> tuple[Change, ...]:
-    """What each endpoint served at a moment: the last change up to it."""
+    """What each endpoint served at a moment, or was when it was stopped: the last change up to it."""
     last = {change.entry.endpoint: change for change in changes(home, endpoint=endpoint, until=moment)}
-    return tuple(last[name] for name in sorted(last))
+    return tuple(last[name] for name in sorted(last) if not last[name].entry.withdrawn)

@@ -27,7 +27,7 @@ from gatewright.models.facts import ModelFacts, decode_facts
 from gatewright.models.feeds import feeds
 from gatewright.models.formats import refuse_unless_onnx
 from gatewright.models.signature import ModelSignature, TensorSpec
-from gatewright.models.tensors import array_of, datatype_of, encode_arrays, read_tensors
+from gatewright.models.tensors import array_of, dtype_of, encode_arrays, read_tensors
 from gatewright.operations.child_process import Ended, converse
 from gatewright.operations.child_protocol import (
     EXIT_CANNOT_START,
@@ -283,7 +283,7 @@ def _require_outputs(signature: ModelSignature, outputs: Mapping[str, NDArray[An
 def _fits(spec: TensorSpec, values: NDArray[Any], rows: int) -> bool:
     if values.ndim != len(spec.shape) or values.shape[0] != rows:
         return False
-    return datatype_of(values.dtype) is spec.datatype and all(
+    return values.dtype == dtype_of(spec.datatype) and all(
         want in (-1, got) for want, got in zip(spec.shape[1:], values.shape[1:], strict=True)
     )
 

@@ -21,11 +21,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatewright.deployments.plan import TrafficPlan, read_plan
+from gatewright.deployments.deployment import DAY
+from gatewright.deployments.plan import TrafficPlan
 from gatewright.kernel import canonical
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import Misuse
 from gatewright.operations.home import Home
+from gatewright.operations.plans import renew
 from gatewright.operations.released import drafted, require_new
 from gatewright.ports import Blobs
 
@@ -44,10 +46,11 @@ READABLE_FOLDER = 0o755
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mounted:
-    """What was written: the plan's number, its endpoints, the fingerprint a worker must be told."""
+    """What was written: the plan's number, until when it may be served, its endpoints, the fingerprint."""
 
     folder: Path
     plan: int
+    expires: str
     endpoints: tuple[str, ...]
     worker: str
     fingerprint: str
@@ -57,22 +60,23 @@ def mount(
     home: Home,
     folder: Path,
     *,
+    days: int,
     store: Callable[[Path, bytes], Blobs],
     keep_keys: Callable[[Path, bytes, Digest], None],
 ) -> Mounted:
-    """Write the folder of the plan in force; raises Misuse before the first deployment.
+    """Write the folder of the plan in force, renewed for ``days``; raises Misuse before the first deployment.
 
     ``store`` makes a store of contents in a folder under a key; ``keep_keys`` writes the worker's
     private key, the payload key and the digest of the plan's envelope into a folder.
     """
     require_new(folder)
+    plan = renew(home, lifetime=days * DAY)
     pointer = home.archive.get("plan", "now")
-    if pointer is None:
+    if plan is None or pointer is None:
         raise Misuse(
             "operations.nothing-live", "Nothing is live in this home.", next="Deploy a release first."
         )
     envelope = home.blobs.get(Digest(str(pointer["plan"])))
-    plan = read_plan(envelope, home.trust)
     worker = home.keys.worker.public.id
     key = home.new_bytes(KEY_BYTES)
     told: canonical.JsonObject = {
@@ -98,6 +102,7 @@ def mount(
     return Mounted(
         folder=folder,
         plan=plan.number,
+        expires=str(plan.expires),
         endpoints=tuple(str(one.endpoint) for one in plan.endpoints),
         worker=worker,
         fingerprint=home.trust.fingerprint().hex,
@@ -107,9 +112,8 @@ def mount(
 def _needed(plan: TrafficPlan) -> Iterator[Digest]:
     """Every content that a worker reads to prove and run the plan."""
     for endpoint in plan.endpoints:
-        for release in (endpoint.champion, endpoint.previous):
-            if release is not None:
-                yield from (*release.resources.values(), release.bundle, *release.statements)
+        for release in endpoint.releases():
+            yield from (*release.resources.values(), release.bundle, *release.statements)
 
 
 def _open_to_readers(folder: Path) -> None:

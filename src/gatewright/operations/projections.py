@@ -47,17 +47,37 @@ def _user(record: Record) -> Sequence[Put]:
     return (Put(collection="users", key=str(record.draft.body["principal"]), document=document),)
 
 
+def _pointer(body: Body) -> Put:
+    return Put(collection="plan", key="now", document={"number": body["plan_number"], "plan": body["plan"]})
+
+
 def _endpoint(record: Record) -> Sequence[Put]:
     body: Body = record.draft.body
+    decided = [(body["root"], body["decision"])]
+    decided += [(placed["root"], placed["decision"]) for placed in body.get("placed", ())]
     return (
         Put(collection="endpoints", key=body["endpoint"], document=_stamped(record)),
-        Put(collection="plan", key="now", document={"number": body["plan_number"], "plan": body["plan"]}),
-        Put(
-            collection="decisions",
-            key=f"{body['root']}/{body['endpoint']}",
-            document={"decision": body["decision"], "endpoint": body["endpoint"], "root": body["root"]},
+        _pointer(body),
+        *(
+            Put(
+                collection="decisions",
+                key=f"{root}/{body['endpoint']}",
+                document={"decision": decision, "endpoint": body["endpoint"], "root": root},
+            )
+            for root, decision in dict(decided).items()
         ),
     )
+
+
+def _key(record: Record) -> Sequence[Put]:
+    body: Body = record.draft.body
+    put = Put(collection="api-keys", key=f"{body['endpoint']}/{body['id']}", document=_stamped(record))
+    return (put, _pointer(body)) if body.get("plan") else (put,)
+
+
+def _renewal(record: Record) -> Sequence[Put]:
+    body: Body = record.draft.body
+    return (Put(collection="renewals", key="newest", document=_stamped(record)), _pointer(body))
 
 
 def _segment(record: Record) -> Sequence[Put]:
@@ -87,9 +107,18 @@ KINDS: Mapping[str, Project] = {
     "release.refused": _refusal,
     "release.created": _keyed("releases", "root"),
     "release.approved": _keyed("approvals", "root", "key"),
-    "key.issued": _keyed("api-keys", "endpoint", "id"),
+    "key.issued": _key,
+    "key.limited": _key,
+    "key.revoked": _key,
     "endpoint.deployed": _endpoint,
+    "endpoint.joined": _endpoint,
+    "endpoint.left": _endpoint,
     "endpoint.rolled-back": _endpoint,
+    "endpoint.limited": _endpoint,
+    "endpoint.stopped": _endpoint,
+    "endpoint.resumed": _endpoint,
+    "endpoint.withdrawn": _endpoint,
+    "plan.renewed": _renewal,
     "worker.certified": _keyed("workers", "key"),
     "predictions.sealed": _segment,
 }

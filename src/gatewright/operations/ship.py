@@ -12,9 +12,10 @@ from gatewright.operations import check as checking
 from gatewright.operations.approve import approve
 from gatewright.operations.catalogue import ModelVersion, Release
 from gatewright.operations.check import Checked
-from gatewright.operations.deploy import Deployed, deploy_release
+from gatewright.operations.deploy import deploy_release
 from gatewright.operations.home import Home
 from gatewright.operations.models import model
+from gatewright.operations.plans import Changed
 from gatewright.operations.release import create
 from gatewright.operations.released import approvals, releases
 from gatewright.operations.users import owner
@@ -28,7 +29,7 @@ class Shipped:
 
     checked: Checked
     release: Release
-    deployed: Deployed
+    deployed: Changed
 
 
 def ship(

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from gatewright.deployments.deployment import DAY
+from gatewright.deployments.plan import Recording, TrafficPlan
 from gatewright.kernel import canonical
 from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput
+from gatewright.kernel.instants import Instant
 from gatewright.ledger.checkpoints import open_checkpoint
-from gatewright.operations.catalogue import Endpoint, Release, every
-from gatewright.operations.collect import SEALED, recorded_predictions
+from gatewright.operations.catalogue import ApiKeyEntry, Endpoint, Release, every, every_live
+from gatewright.operations.collect import WORKER_FOLDER, recorded_predictions, sealed
 from gatewright.operations.home import Home
+from gatewright.operations.keys import keys
+from gatewright.operations.plans import current_plan
 from gatewright.operations.released import approvals
 from gatewright.operations.users import owner
+
+WARN_DAYS = 14
+"""An expiry that is nearer than this is worth a warning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +37,13 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A home at a glance. ``worker`` is what the serving process last said of itself, or None.
+    """A home at a glance.
 
+    ``workers`` is what each serving process last said of itself, and ``worker`` that of the first, or None.
     ``fingerprint`` is that of the public keys: what whoever verifies this home's evidence compares.
+    ``plan_expires`` is when the plan in force does, empty where it never does; ``warning`` says so when
+    that is soon. ``recording`` is ``asynchronous`` as soon as one endpoint records so. ``limited`` are the
+    API keys that have bounds or are not shown all.
     """
 
     origin: str
@@ -38,19 +51,24 @@ class Status:
     owner: str
     records: int
     plan_number: int
+    plan_expires: str
+    warning: str
     recording: str
     endpoints: tuple[Endpoint, ...]
+    limited: tuple[ApiKeyEntry, ...]
     waiting: tuple[Waiting, ...]
     refusals: int
     predictions: int
     segments_waiting: int
     worker: JsonObject | None
+    workers: tuple[JsonObject, ...]
 
 
 def status(home: Home) -> Status:
     """Read it."""
-    endpoints = tuple(every(home, "endpoints", Endpoint))
+    endpoints = tuple(every_live(home))
     live = {entry.root for entry in endpoints} | {entry.previous_root for entry in endpoints}
+    live |= {placed.root for entry in endpoints for placed in entry.placed}
     waiting = tuple(
         Waiting(
             ref=found.ref,
@@ -61,27 +79,55 @@ def status(home: Home) -> Status:
         for found in every(home, "releases", Release)
         if found.root not in live
     )
-    plan = home.archive.get("plan", "now")
+    plan = current_plan(home)
     return Status(
         origin=home.origin,
         fingerprint=home.trust.fingerprint(),
         owner=owner(home).name,
         records=open_checkpoint(home.archive.checkpoint(), origin=home.origin, key=home.trust.log).size,
-        plan_number=0 if plan is None else int(str(plan["number"])),
-        recording="durable",
+        plan_number=0 if plan is None else plan.number,
+        plan_expires="" if plan is None or plan.expires is None else str(plan.expires),
+        warning="" if plan is None else _warning(plan, home.now()),
+        recording=_recording(endpoints).value,
         endpoints=endpoints,
+        limited=tuple(key for each in endpoints for key in keys(home, each.endpoint) if _is_limited(key)),
         waiting=waiting,
         refusals=sum(1 for _ in home.archive.scan("refusals")),
         predictions=recorded_predictions(home),
-        segments_waiting=sum(1 for _ in home.segments.glob(f"*{SEALED}")),
-        worker=_worker(home),
+        segments_waiting=len(sealed(home.segments)),
+        worker=next(iter(_workers(home)), None),
+        workers=_workers(home),
     )
 
 
-def _worker(home: Home) -> JsonObject | None:
-    place = home.segments / "serve.json"
+def _recording(endpoints: tuple[Endpoint, ...]) -> Recording:
+    lagging = any(each.recording == Recording.ASYNCHRONOUS for each in endpoints)
+    return Recording.ASYNCHRONOUS if lagging else Recording.DURABLE
+
+
+def _is_limited(key: ApiKeyEntry) -> bool:
+    return bool(key.rate or key.quota or key.shown != "full")
+
+
+def _warning(plan: TrafficPlan, now: Instant) -> str:
+    """That the plan in force has expired or will soon, or nothing."""
+    if plan.expires is None or plan.expires.ns - now.ns >= WARN_DAYS * DAY:
+        return ""
+    if plan.expires <= now:
+        return f"The traffic plan expired on {str(plan.expires)[:10]}: workers answer nothing."
+    days = (plan.expires.ns - now.ns) // DAY
+    return f"The traffic plan expires on {str(plan.expires)[:10]}, in {days} days."
+
+
+def _workers(home: Home) -> tuple[JsonObject, ...]:
+    """What each worker of the newest server last said of itself, the first one first."""
+    folders = (home.segments, *sorted(home.segments.glob(f"{WORKER_FOLDER}*")))
+    return tuple(said for said in map(_said, folders) if said is not None)
+
+
+def _said(folder: Path) -> JsonObject | None:
     try:
-        said = canonical.decode_any(place.read_bytes())
-    except (FileNotFoundError, BadInput):
+        said = canonical.decode_any((folder / "serve.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError, BadInput):
         return None
     return said if isinstance(said, dict) else None

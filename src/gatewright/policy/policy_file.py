@@ -22,6 +22,8 @@ from gatewright.kernel.canonical import Json
 from gatewright.kernel.errors import BadInput, Misuse
 from gatewright.kernel.names import parse_name
 from gatewright.models.signature import Task
+from gatewright.policy.recording import TABLE as RECORDING
+from gatewright.policy.recording import read_recording
 from gatewright.policy.rules import (
     ACCEPTABLE,
     POLICY_FORMAT,
@@ -44,7 +46,7 @@ TEXT_LENGTH = 500
 DEFAULT_POLICY = "default_policy.toml"
 """Name of the commented default policy, kept beside this module."""
 
-TOP_KEYS = ("approvals", "checks", "format", "rules", "tiers", "title")
+TOP_KEYS = ("approvals", "checks", "format", "recording", "rules", "tiers", "title")
 TIER_KEYS = ("default", "models")
 APPROVAL_KEYS = ("count", "owner_may_approve")
 OUTCOME_KEYS = ("accept", "applies_to", "check")
@@ -377,4 +379,5 @@ def read_policy(data: bytes, *, known: KnownChecks) -> Policy:
         approvals={tier: _read_need(approvals, tier) for tier in Tier},
         rules=_read_rules(listed, places, known),
         parameters=_read_parameters(top.table("checks", "[checks]"), known) if "checks" in top.value else {},
+        asynchronous=RECORDING in top.value and read_recording(top.value[RECORDING]),
     )

@@ -153,7 +153,8 @@ KnownChecks: TypeAlias = Mapping[str, KnownCheck]
 class Policy:
     """The rules, the tier of each model, what each tier needs, and parameters of checks.
 
-    A policy without rules can be built, and denies everything.
+    ``asynchronous`` lets an endpoint record predictions after it has answered. A policy without rules
+    can be built, and denies everything.
     """
 
     title: str
@@ -162,6 +163,7 @@ class Policy:
     approvals: Mapping[Tier, ApprovalNeed]
     tiers: Mapping[str, Tier] = field(default_factory=dict)
     parameters: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    asynchronous: bool = False
     format: int = POLICY_FORMAT
 
     def __post_init__(self) -> None:

@@ -63,14 +63,18 @@ def keys() -> Keys:
 
 @pytest.fixture(scope="session")
 def release_of() -> Callable[..., ReleaseRef]:
-    """A release told apart by its version."""
+    """A release told apart by its version; ``signature`` tells apart what it takes and gives."""
 
-    def build(version: int) -> ReleaseRef:
+    def build(version: int, signature: bytes = b"signature") -> ReleaseRef:
         return ReleaseRef(
             root=Digest.of(b"root %d" % version),
             model=Name("breast-cancer"),
             version=version,
-            resources={"model.onnx": Digest.of(b"model %d" % version), "report.json": Digest.of(b"report")},
+            resources={
+                "model.onnx": Digest.of(b"model %d" % version),
+                "report.json": Digest.of(b"report"),
+                "signature.json": Digest.of(signature),
+            },
             bundle=Digest.of(b"bundle"),
             statements=(Digest.of(b"countersignature"), Digest.of(b"decision")),
         )

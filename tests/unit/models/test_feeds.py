@@ -19,6 +19,7 @@ def _signature(datatype: DataType, shape: tuple[int, ...], *columns: str) -> Mod
 
 COLUMNS: dict[str, Any] = {
     "a": np.array([1.0, 2.0]),
+    "thirds": np.array([1.0, 1 / 3]),
     "gap": np.array([np.nan, 0.5]),
     "t": np.array(["u", ""], dtype=object),
     "huge": np.array([1.0, 1e300]),
@@ -35,9 +36,10 @@ def test_a_matrix_stacks_columns_and_keeps_gaps() -> None:
 
 
 def test_named_inputs_have_the_declared_rank() -> None:
-    """Vectors, single columns, whole numbers and texts keep type and rank."""
+    """Vectors, single columns, whole numbers, BF16 and texts keep type and rank."""
     assert (2,) == feeds(_signature(DataType.INT64, (-1,), "a"), COLUMNS)["x"].shape
     assert [["u"], [""]] == feeds(_signature(DataType.BYTES, (-1, 1), "t"), COLUMNS)["x"].tolist()
+    assert [1, 0.333984375] == feeds(_signature(DataType.BF16, (-1,), "thirds"), COLUMNS)["x"].tolist()
     assert ["1", "2"] == feeds(_signature(DataType.BYTES, (-1,), "a"), COLUMNS)["x"].tolist()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,11 +16,15 @@ from gatewright.models.signature import DataType
 from gatewright.models.tensors import (
     TENSORS_MAGIC,
     array_of,
+    bf16_bits,
     datatype_of,
     dtype_of,
     encode_arrays,
+    encode_typed,
+    of_bf16_bits,
     raw_of,
     read_tensors,
+    settled,
     tensor_bytes,
     tensors_encoding,
 )
@@ -71,6 +76,29 @@ def test_bytes_tensors_survive(items: list[bytes]) -> None:
     (tensor,) = read_tensors(encode_arrays([("t", values)]))
 
     assert items == array_of(tensor.datatype, tensor.shape, tensor.raw).tolist()
+
+
+@given(hnp.arrays(np.uint32, st.integers(0, 8), elements=st.integers(0, 2**32 - 1)))
+def test_bf16_is_rounded_as_the_reference_rounds_it(bits: np.ndarray[Any, np.dtype[np.uint32]]) -> None:
+    """Every FP32 number becomes the nearest BF16 one, ties to even; every NaN the one form."""
+    values = bits.view(np.float32)
+    expected = np.where(np.isnan(values), 0x7FC0, values.astype(ml_dtypes.bfloat16).view(np.uint16))
+
+    assert expected.tolist() == bf16_bits(values).tolist()
+
+
+def test_every_bf16_number_survives_its_bytes() -> None:
+    """Law: all 65,536 of them come back, but for NaN, which has one form; a tie goes to the even one."""
+    bits = np.arange(2**16, dtype=np.uint16)
+    values = of_bf16_bits(bits)
+    (tensor,) = read_tensors(encode_typed([("t", DataType.BF16, values)]))
+
+    assert np.array_equal(bits.view(ml_dtypes.bfloat16).astype(np.float32), values, equal_nan=True)
+    assert np.where(np.isnan(values), 0x7FC0, bits).astype("<u2").tobytes() == tensor.raw
+    again = array_of(tensor.datatype, tensor.shape, tensor.raw)
+    assert settled(values).tobytes() == again.tobytes()
+    ties = np.array([1 + 2**-8, 1 + 3 * 2**-8], np.float32)
+    assert [1, 1 + 2**-6] == of_bf16_bits(bf16_bits(ties)).tolist()
 
 
 def test_big_endian_arrays_are_laid_out_little() -> None:

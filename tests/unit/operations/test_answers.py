@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 from gatewright.kernel.errors import BadInput
 from gatewright.models.signature import DataType, ModelSignature, Task, TensorSpec
-from gatewright.models.tensors import encode_arrays
-from gatewright.operations.answers import inputs_are, outputs_encoding, request_in
+from gatewright.models.tensors import array_of, dtype_of, encode_arrays, settled
+from gatewright.operations.answers import inputs_are, outputs_encoding, request_in, saved_in
+from gatewright.serving.admission import Turned
 from gatewright.serving.codec import Codec
 
 VALUES = st.one_of(
     st.tuples(st.just(DataType.FP32), st.floats(width=32, allow_nan=False, allow_infinity=False)),
+    st.tuples(st.just(DataType.FP16), st.floats(width=16, allow_nan=False, allow_infinity=False)),
+    st.tuples(st.just(DataType.BF16), st.sampled_from([0.0, -0.0, 1.5, -2.0, 3.3895313892515355e38])),
     st.tuples(st.just(DataType.FP64), st.floats(allow_nan=False, allow_infinity=False)),
     st.tuples(st.just(DataType.UINT64), st.integers(0, 2**64 - 1)),
     st.tuples(st.just(DataType.INT8), st.integers(-128, 127)),
@@ -48,12 +51,90 @@ def test_outputs_encode_as_the_server_committed_to_them(values: list[tuple[DataT
     """What the codec writes as JSON and commits to as bytes is the same, for every data type."""
     specs = tuple(_spec(f"o{place}", kind) for place, (kind, _) in enumerate(values))
     codec = Codec(_signature(outputs=specs))
-    dtypes = {DataType.BYTES: object, DataType.BOOL: bool, DataType.FP32: "f4", DataType.FP64: "f8"}
-    arrays = [np.array([[value]], dtypes.get(kind) or kind.value.lower()) for kind, value in values]
+    arrays = [np.array([[value]], dtype_of(kind)) for kind, value in values]
     places = tuple(range(len(arrays)))[::-1]
     shown = [arrays[place] for place in places]
-    answer = json.loads(codec.write(shown, places))
-    assert codec.outputs_encoding(shown, places) == outputs_encoding({"outputs": answer})
+    committed = codec.outputs_encoding(shown, places)
+    for binary in (frozenset[int](), frozenset(places[::2]), frozenset(places)):
+        outputs, data = codec.write_binary(shown, places, binary)
+        answer = saved_in(b'{"parameters":{"receipt":"gwr1.x"},"outputs":%b}' % outputs + data).answer
+        assert answer is not None
+        assert committed == outputs_encoding(answer)
+
+
+BITS = {DataType.FP16: "<u2", DataType.BF16: "<u2", DataType.FP32: "<u4", DataType.FP64: "<u8"}
+NUMBERS = st.sampled_from([kind for kind in DataType if kind not in (DataType.BOOL, DataType.BYTES)])
+
+
+@given(sent=NUMBERS, signed=NUMBERS, bits=st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=2))
+@settings(max_examples=200, deadline=None)
+def test_a_saved_binary_request_is_the_committed_one(
+    sent: DataType, signed: DataType, bits: list[int]
+) -> None:
+    """Whatever numbers of whatever type the server took from binary data, its saved bytes are found to be the inputs."""
+    size = np.dtype(BITS.get(sent) or dtype_of(sent)).itemsize
+    raw = b"".join(each.to_bytes(8, "little")[:size] for each in bits)
+    tensor = {"name": "a", "datatype": sent, "shape": [2, 1], "parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [tensor]}).encode() + b"\n"
+    signature = _signature(_spec("a", signed))
+    codec = Codec(signature)
+    try:
+        taken = codec.read(head + raw, len(head)).inputs
+    except Turned:
+        return
+    committed = codec.inputs_encoding(taken)
+    for known in (signature, None):
+        assert inputs_are(request_in(head + raw), known, committed.__eq__) is True
+        other = bytes([raw[0] ^ 1]) + raw[1:]
+        if settled(array_of(sent, (2,), raw)).tobytes() != settled(array_of(sent, (2,), other)).tobytes():
+            same = inputs_are(request_in(head + other), known, committed.__eq__)
+            assert same is _is_same(codec, head + other, len(head), committed)
+
+
+def _is_same(codec: Codec, body: bytes, header: int, committed: bytes) -> bool:
+    """Whether another request means the same: narrowing can make two numbers one."""
+    try:
+        return codec.inputs_encoding(codec.read(body, header).inputs) == committed
+    except Turned:
+        return False
+
+
+def test_an_output_that_is_no_number_is_verified_in_its_binary_answer() -> None:
+    """NaN and infinity are answered as binary data only, and their receipt holds."""
+    codec = Codec(_signature(outputs=(_spec("a"),)))
+    found = [settled(np.array([[np.nan], [-np.inf]], np.float32))]
+    outputs, data = codec.write_binary(found, (0,), frozenset({0}))
+    answer = saved_in(b'{"parameters":{"receipt":"gwr1.x"},"outputs":%b}' % outputs + data).answer
+    assert answer is not None
+    assert codec.outputs_encoding(found, (0,)) == outputs_encoding(answer)
+
+
+def _committed(tensor: dict[str, Any], tail: bytes) -> bytes:
+    """What an answer with this output and these bytes behind it says was committed to."""
+    answer = {"parameters": {"receipt": "gwr1.x"}, "outputs": [tensor]}
+    return outputs_encoding(saved_in(json.dumps(answer).encode() + tail).answer or {})
+
+
+@pytest.mark.parametrize(
+    ("change", "tail"),
+    [
+        ({}, bytes(3)),
+        ({}, bytes(5)),
+        ({}, b""),
+        ({"parameters": {"binary_data_size": -4}}, b""),
+        ({"parameters": {"binary_data_size": True}}, bytes(1)),
+        ({"parameters": {"binary_data_size": 2**70}}, bytes(4)),
+        ({"data": [1]}, bytes(4)),
+        ({"shape": [2, 1]}, bytes(4)),
+        ({"datatype": "FP64"}, bytes(4)),
+    ],
+)
+def test_binary_data_that_does_not_add_up_is_bad_input(change: dict[str, Any], tail: bytes) -> None:
+    """A saved message whose parts do not fit one another is never taken for another one."""
+    tensor = {"name": "a", "datatype": "FP32", "shape": [1, 1], "parameters": {"binary_data_size": 4}}
+    assert _committed(tensor, bytes(4)).endswith(bytes(4))
+    with pytest.raises(BadInput):
+        _committed(tensor | change, tail)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gatewright.operations.catalogue import Segment, every
-from gatewright.operations.collect import COLLECTED, SEALED, collect
+from gatewright.operations.collect import COLLECTED, SEALED, collect, sealed
 from gatewright.operations.home import Home
 
 
@@ -33,6 +33,16 @@ def test_a_segment_that_does_not_hold_is_named_and_stays(live: Home, content: by
     assert not (live.segments / COLLECTED / place.name).exists()
     assert before == live.archive.checkpoint()
     assert [] == list(every(live, "segments", Segment))
+
+
+def test_segments_of_every_worker_are_found(live: Home) -> None:
+    """What further workers sealed is looked at, in the order of the times that begin the names."""
+    (live.segments / "worker-1").mkdir()
+    places = [live.segments / f"2{SEALED}", live.segments / "worker-1" / f"1{SEALED}"]
+    for place in places:
+        place.write_bytes(b"nonsense")
+    assert places[::-1] == sealed(live.segments)
+    assert [f"1{SEALED}", f"2{SEALED}"] == [each.partition(":")[0] for each in collect(live).problems]
 
 
 def test_open_segments_are_left_to_the_worker(live: Home) -> None:

@@ -8,8 +8,9 @@ from gatewright.deployments.plan import read_plan
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import ApprovalNeeded, Misuse
 from gatewright.operations import release
-from gatewright.operations.deploy import current_plan, deploy_release, publish, roll_back_endpoint
+from gatewright.operations.deploy import deploy_release, roll_back_endpoint
 from gatewright.operations.home import Home
+from gatewright.operations.plans import current_plan, publish
 
 
 def _published(home: Home) -> Digest:

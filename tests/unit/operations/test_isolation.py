@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gatewright.kernel.errors import BadInput, DependencyFailed, Refused
 from gatewright.models.fitting import fit_signature
-from gatewright.models.signature import ModelSignature, Task
+from gatewright.models.signature import DataType, ModelSignature, Task, TensorSpec
 from gatewright.operations import child_process, isolation
 from gatewright.operations.child_protocol import (
     Job,
@@ -64,6 +64,26 @@ def test_a_model_is_inspected_and_run_in_a_child() -> None:
     assert (found.single_row > 0).all()
     assert found.peak_memory_bytes > 1_000_000
     assert "limit on file writing" in found.protections
+
+
+def test_bf16_goes_in_and_comes_out_of_the_child() -> None:
+    """A model of BF16 is run on the nearest numbers there, and what it answers is BF16, held as FP32."""
+    kind = TensorProto.BFLOAT16
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", kind, [None, 2])],
+        [helper.make_tensor_value_info("y", kind, [None, 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    data = bytes(model.SerializeToString())
+    assert DataType.BF16 is inspect_model(data).inputs[0].datatype
+    spec = TensorSpec(name="x", datatype=DataType.BF16, shape=(-1, 2), columns=("a", "b"))
+    out = TensorSpec(name="y", datatype=DataType.BF16, shape=(-1, 2))
+    signature = ModelSignature(task=Task.REGRESSION, inputs=(spec,), outputs=(out,))
+    found = predict(data, signature, {"a": np.array([1.0, 257.0]), "b": np.array([1 / 3, -2.0])}, samples=1)
+
+    assert [[1, 0.333984375], [256, -2]] == found.outputs["y"].tolist()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux only")
