@@ -16,7 +16,7 @@ from gatewright.assembly.settings import passphrase
 from gatewright.kernel.errors import Refusal
 from gatewright.kernel.instants import Instant
 from gatewright.releases.trust import TrustRoot
-from gatewright.serving.admission import LOOPBACK_HOSTS, authenticate, check_content, check_host, read_headers
+from gatewright.serving.admission import LOOPBACK_HOSTS, authenticate, check_content, check_host
 from gatewright.serving.plans import Plans
 from gatewright.serving.recorder import Recorder
 from gatewright.serving.routing import Route, find
@@ -59,7 +59,9 @@ def measure(home: Prepared) -> Section:
         path=folder / "plan.dsse",
         blobs=LocalBlobs(folder / "blobs", keys.data_key()),
         trust=TrustRoot.decode((folder / "trust.json").read_bytes()),
+        clock=lambda: Instant(time.time_ns()),
         report=lambda _: None,
+        tell=lambda _: None,
     )
     plans.load()
     with pinned(SERVER_CORE):
@@ -103,12 +105,12 @@ def _steps(plans: Plans, home: Prepared) -> tuple[list[Row], tuple[bytes, bytes]
     ]
 
     def admit() -> None:
-        headers = read_headers(raw)
+        headers = dict(raw)
         check_host(headers, LOOPBACK_HOSTS)
         find(table, path, method, authenticate(headers, table.admitted))
         check_content(headers)
 
-    release = table.routes[0].champion
+    release = table.routes[0].champion.release
     codec, engine = release.codec, release.engine
     asked = codec.read(home.body)
     arrays = engine.run(asked.inputs, asked.outputs)
@@ -142,11 +144,13 @@ async def _recording(
         report=said.append,
     )
     recorder.start(asyncio.get_running_loop())
-    parts = next(iter(route.parts.values()))
+    parts = next(iter(route.champion.parts.values()))
     taken = []
     for _ in range(RECORDS):
         begun = time.perf_counter()
-        await recorder.submit(parts, "", came, went)
+        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        recorder.submit(parts, "", came, went, done.set_result)
+        await done
         taken.append(time.perf_counter() - begun)
     await asyncio.get_running_loop().run_in_executor(None, recorder.close)
     return sorted(taken)[len(taken) // 2]

@@ -51,6 +51,7 @@ def main(port: int, size: int) -> None:
         server_header=False,
         proxy_headers=False,
         backlog=1_024,
+        timeout_keep_alive=120,
     )
 
 

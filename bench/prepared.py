@@ -74,6 +74,10 @@ def register(
     model = convert(estimator, features[train : train + 200]).onnx
     (folder / "model.onnx").write_bytes(model)
     product(python, folder, "init", "--owner", "ada")
+    policy = folder / "policy.toml"
+    policy.write_text(
+        policy.read_text("utf-8").replace("asynchronous = false", "asynchronous = true"), "utf-8"
+    )
     product(
         python,
         folder,

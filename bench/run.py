@@ -1,7 +1,7 @@
 """Measure what the project promises, each figure beside a yardstick of the same run.
 
 ``python bench/run.py [--json FILE] [--only PART]... [--page]``. The parts: demo, starts, imports, endpoint,
-budget, ledger, check. ``--page`` puts the tables into docs/performance.md. Nothing here is a test: a
+processes, budget, ledger, check. ``--page`` puts the tables into docs/performance.md. Nothing here is a test: a
 slow figure is a figure. The exit code is 1 only when a part could not be measured at all.
 """
 
@@ -24,6 +24,7 @@ import budget
 import checking
 import commands
 import endpoint
+import processes
 import records
 from prepared import Prepared, prepare
 from timing import Python, Section, python
@@ -70,7 +71,7 @@ def _options() -> argparse.Namespace:
     reader.add_argument(
         "--only",
         action="append",
-        choices=("demo", "starts", "imports", "endpoint", "budget", "ledger", "check"),
+        choices=("demo", "starts", "imports", "endpoint", "processes", "budget", "ledger", "check"),
         help="Measure this part only; may be repeated.",
     )
     return reader.parse_args()
@@ -81,6 +82,7 @@ def _parts(interpreter: Python, home: Prepared, folder: Path) -> dict[str, Part]
         "starts": lambda: [commands.starts(interpreter, home.folder)],
         "imports": lambda: [commands.imports(interpreter, home.folder)],
         "endpoint": lambda: endpoint.measure(interpreter, home),
+        "processes": lambda: processes.measure(interpreter, home),
         "budget": lambda: [budget.measure(home)],
         "ledger": lambda: [records.measure(folder / "ledger")],
         "check": lambda: [checking.measure(interpreter, home, folder)],

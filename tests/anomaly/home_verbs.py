@@ -39,6 +39,7 @@ from gatewright.ledger.receipts import leaf_parts
 from gatewright.operations.home import Home
 from gatewright.serving.recorder import Recorder
 from gatewright.serving.segment_files import SegmentFiles
+from unit.serving.rig import token_of
 
 FOLDER = ".gatewright"
 NAME = "tiny"
@@ -52,6 +53,10 @@ DONE_ALREADY = {
     "operations.approved-already",
     "operations.live-already",
     "operations.split-already",
+    "deployments.transition",
+    "deployments.nothing-changed",
+    "operations.key-exists",
+    "operations.no-endpoint",
 }
 IN_THE_WAY = {"operations.file-exists"}
 FAULTS: tuple[tuple[Mode, bool], ...] = (
@@ -164,6 +169,23 @@ VERBS = (
         ),
     ),
     Verb(name="rollback", typed=f"rollback {NAME}", after="deploy-second"),
+    Verb(name="stop", typed=f"stop {NAME}", after="deploy", sampled=2),
+    Verb(name="limit", typed=f"limit {NAME} --rate 5", after="deploy", sampled=2),
+    Verb(name="key-add", typed=f"key add {NAME} --name shop", after="deploy", sampled=2),
+    Verb(name="undeploy", typed=f"undeploy {NAME}", after="deploy", sampled=2),
+    Verb(
+        name="canary",
+        typed=f"deploy {NAME} --canary 10%",
+        after="deploy",
+        before=(
+            f"model add model.onnx --name {NAME} --trained-on {NAME}",
+            f"check {NAME}",
+            f"release create {NAME}",
+            f"approve {NAME} --as ada",
+        ),
+        sampled=2,
+    ),
+    Verb(name="mount", typed="release mount --to mounted", after="deploy", sampled=2),
     Verb(name="collect", typed="collect", after="deploy"),
     Verb(name="export", typed=f"release export {NAME} --to out", after="deploy", steps=(0,)),
     Verb(name="ship", typed=f"ship {NAME}", after="model-add", steps=(0, 1, 2, 3, 5), sampled=1),
@@ -206,7 +228,7 @@ async def _record(recorder: Recorder) -> None:
     recorder.start(asyncio.get_running_loop())
     parts = leaf_parts(endpoint=NAME, key="k", plan=1, release=Digest.of(b""))
     for number in range(PREDICTIONS):
-        await recorder.submit(parts, f"r{number}", b"in", b"out")
+        await token_of(recorder, parts, f"r{number}")
     await asyncio.to_thread(recorder.close)
 
 

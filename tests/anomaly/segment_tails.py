@@ -21,6 +21,7 @@ from gatewright.ledger.segments import scan, verify_segment
 from gatewright.serving.recorder import Recorder
 from gatewright.serving.segment_files import SegmentFiles
 from gatewright.testing.signers import SeedSigner
+from unit.serving.rig import token_of
 
 TAIL_BYTES = 4_096
 BATCHES = 8
@@ -56,7 +57,7 @@ async def _fill(recorder: Recorder) -> None:
     parts = leaf_parts(endpoint="tiny", key="k", plan=1, release=Digest.of(b""))
     for batch in range(BATCHES):
         await asyncio.gather(
-            *(recorder.submit(parts, f"r-{batch}-{each}", b"in", b"out") for each in range(BATCH_RECORDS))
+            *(token_of(recorder, parts, f"r-{batch}-{each}") for each in range(BATCH_RECORDS))
         )
     await asyncio.to_thread(recorder.close)
 

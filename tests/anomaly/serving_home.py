@@ -68,6 +68,7 @@ class Server:
     folder: Path
     key: str
     port: int = 0
+    workers: int = 1
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -80,11 +81,12 @@ class Server:
         begun = time.monotonic()
         with (self.folder / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
-                program("serve", "--port", str(self.port)),
+                program("serve", "--port", str(self.port), "--workers", str(self.workers)),
                 cwd=self.folder,
                 env=environment(),
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
         while not self._ready():
             assert self.process.poll() is None, (self.folder / "serve.log").read_text("utf-8")
@@ -100,18 +102,39 @@ class Server:
         return False
 
     def kill(self) -> None:
-        """End the server as a power cut does."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        """End the server as a person does."""
-        self._end(signal.SIGTERM)
-
-    def _end(self, number: int) -> None:
+        """End the server and all its workers as a power cut does."""
         if self.process is not None:
-            self.process.send_signal(number)
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(STOP_S)
             self.process = None
+
+    def stop(self) -> int:
+        """End the server as a person does; its exit code."""
+        if self.process is None:
+            return 0
+        self.process.terminate()
+        code = self.process.wait(STOP_S)
+        self.process = None
+        return code
+
+    def pid(self, slot: int) -> int:
+        """The process that serves in a slot, or served last; 0 before the first."""
+        folder = self.folder / FOLDER / "segments"
+        place = (folder / f"worker-{slot}" if slot else folder) / "serve.json"
+        with contextlib.suppress(FileNotFoundError):
+            return int(json.loads(place.read_text("utf-8"))["pid"])
+        return 0
+
+    def replaced(self, slot: int) -> float:
+        """Kill the worker of a slot, and wait for the next; returns the seconds that took."""
+        begun, before = time.monotonic(), self.pid(slot)
+        os.kill(before, signal.SIGKILL)
+        while self.pid(slot) == before:
+            assert self.process is not None
+            assert self.process.poll() is None, (self.folder / "serve.log").read_text("utf-8")
+            assert time.monotonic() - begun < READY_S, (self.folder / "serve.log").read_text("utf-8")
+            time.sleep(0.01)
+        return time.monotonic() - begun
 
 
 @dataclass
@@ -194,9 +217,38 @@ def kill_loop(folder: Path, key: str, *, kills: int, seed: int) -> Tally:
             time.sleep(KILL_AFTER_S[1])
     finally:
         server.stop()
-    while _collected(folder):
-        pass
-    return _tally(folder, callers, kills, tuple(restarts[1:]))
+    return tally(folder, callers, kills, tuple(restarts[1:]))
+
+
+def worker_kill_loop(folder: Path, key: str, *, kills: int, seed: int) -> Tally:
+    """Kill one worker of two, again and again, under callers; then count like :func:`kill_loop`.
+
+    Between two kills the server is ready all the time: each caller's next attempt is answered.
+    """
+    generator = random.Random(seed)  # noqa: S311 - whom to kill and when, repeatably
+    server = Server(folder, key, workers=2)
+    callers = Callers(server)
+    server.start()
+    try:
+        with callers.running():
+            wait_for_both(server)
+            restarts = []
+            for _ in range(kills):
+                time.sleep(generator.uniform(*KILL_AFTER_S))
+                restarts.append(server.replaced(generator.randrange(2)))
+            time.sleep(KILL_AFTER_S[1])
+    finally:
+        code = server.stop()
+    assert 0 == code
+    return tally(folder, callers, kills, tuple(restarts))
+
+
+def wait_for_both(server: Server) -> None:
+    """Until both workers of a server answer."""
+    begun = time.monotonic()
+    while not (server.pid(0) and server.pid(1)):
+        assert time.monotonic() - begun < READY_S, (server.folder / "serve.log").read_text("utf-8")
+        time.sleep(0.01)
 
 
 def _collected(folder: Path) -> int:
@@ -206,10 +258,13 @@ def _collected(folder: Path) -> int:
     return found.segments
 
 
-def _tally(folder: Path, callers: Callers, kills: int, restarts: tuple[float, ...]) -> Tally:
+def tally(folder: Path, callers: Callers, kills: int, restarts: tuple[float, ...]) -> Tally:
+    """Count what became of every answer; the server has ended, and what is sealed is recorded first."""
+    while _collected(folder):
+        pass
     worker = KeyFolder(folder=folder / FOLDER / "keys").worker.public
     segments = folder / FOLDER / "segments"
-    assert not list(segments.glob("*.open"))
+    assert not list(segments.rglob("*.open"))
     leaves = [leaf for path in segments.rglob("*.sealed") for leaf in scan(path.read_bytes()).leaves]
     known = set(leaves)
     times = Counter(PredictionRecord.decode(leaf).request for leaf in leaves)
@@ -229,7 +284,7 @@ def _tally(folder: Path, callers: Callers, kills: int, restarts: tuple[float, ..
         lost=lost,
         duplicated=sum(count - 1 for count in times.values()),
         unasked=len(leaves) - len(callers.held),
-        torn=len(list(segments.glob("*.damaged"))),
+        torn=len(list(segments.rglob("*.damaged"))),
         other=sum(callers.other.values()),
         restarts=restarts,
     )

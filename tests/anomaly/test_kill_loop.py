@@ -5,12 +5,22 @@ The figures of the full loop (1,000 kills, every byte of the tail) come from ``m
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from anomaly.home_verbs import FOLDER
 from anomaly.segment_tails import before_seal, make_segment, open_tails, sealed_tails
-from anomaly.serving_home import kill_loop, make_serving_home
+from anomaly.serving_home import (
+    Callers,
+    Server,
+    kill_loop,
+    make_serving_home,
+    tally,
+    wait_for_both,
+    worker_kill_loop,
+)
 
 KILLS = 6
 POSITIONS = 24
@@ -31,6 +41,35 @@ def test_no_answer_is_lost_when_the_server_is_killed(serving: tuple[Path, str]) 
     assert found.answered > KILLS
     assert found.unasked >= 0
     assert KILLS == len(found.restarts)
+
+
+def test_no_answer_is_lost_when_one_worker_of_two_is_killed(tmp_path: Path) -> None:
+    """One of two workers is killed again and again: every answer of both has one record, and the rest goes on."""
+    folder = tmp_path / "home"
+    found = worker_kill_loop(folder, make_serving_home(folder), kills=KILLS // 2, seed=SEED)
+    assert (KILLS // 2, 0, 0, 0) == (found.kills, found.lost, found.duplicated, found.other)
+    assert found.answered > KILLS
+    assert KILLS // 2 == len(found.restarts)
+
+
+def test_what_more_workers_left_is_recovered_by_fewer(tmp_path: Path) -> None:
+    """Two workers that a power cut ended leave open segments; one worker alone seals and records them all."""
+    folder = tmp_path / "home"
+    server = Server(folder, make_serving_home(folder), workers=2)
+    callers = Callers(server)
+    server.start()
+    with callers.running():
+        wait_for_both(server)
+        before = len(callers.held)
+        while len(callers.held) < before + KILLS:
+            time.sleep(0.01)
+        server.kill()
+        server.workers = 1
+        server.start()
+    assert 0 == server.stop()
+    found = tally(folder, callers, 1, ())
+    assert (0, 0, 0) == (found.lost, found.duplicated, found.other)
+    assert not (folder / FOLDER / "segments" / "worker-1" / "serve.json").exists()
 
 
 def test_a_torn_tail_is_cut_at_its_last_whole_batch(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,7 +126,7 @@ def test_a_lock_that_is_kept_is_a_clear_refusal(home: Path, holder: subprocess.P
 
 def test_a_second_server_is_refused_and_a_killed_one_followed(home: Path) -> None:
     """The second server is refused, naming the first; killed, the first makes way."""
-    first = start(home, "serve", "--port", "0")
+    first = start(home, "serve", "--port", "0", "--workers", "1")
     try:
         _wait_until_served(home, first)
         status, _, err = end(start(home, "serve", "--port", "0"))
@@ -139,14 +141,42 @@ def test_a_second_server_is_refused_and_a_killed_one_followed(home: Path) -> Non
     assert 0 == end(second)[0]
 
 
-def _wait_until_served(home: Path, server: subprocess.Popen[str]) -> None:
-    """Wait until the worker's status file tells of this process."""
-    place = home / FOLDER / "segments" / "serve.json"
+def test_a_killed_parent_leaves_workers_that_keep_the_home(home: Path) -> None:
+    """Workers whose parent is killed serve on; no second server begins beside them, and it is told of them."""
+    first = start(home, "serve", "--port", "0", "--workers", "2")
+    segments = home / FOLDER / "segments"
+    workers: list[int] = []
+    try:
+        folders = (segments, segments / "worker-1")
+        workers = [_wait_until_served(home, first, folder)["pid"] for folder in folders]
+        first.kill()
+        first.wait(SECONDS)
+        status, _, err = end(start(home, "serve", "--port", "0"))
+        assert WRONG_USE == status, err
+        assert all(str(pid) in err for pid in workers)
+        assert str(first.pid) not in err
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        first.communicate(timeout=SECONDS)
+    second = start(home, "serve", "--port", "0", "--workers", "1")
+    _wait_until_served(home, second)
+    second.terminate()
+    assert 0 == end(second)[0]
+
+
+def _wait_until_served(
+    home: Path, server: subprocess.Popen[str], folder: Path | None = None
+) -> dict[str, Any]:
+    """Wait until a worker's status file tells of this server; what it says."""
+    place = (folder or home / FOLDER / "segments") / "serve.json"
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         assert server.poll() is None, server.communicate()
-        if place.exists() and json.loads(place.read_text("utf-8"))["pid"] == server.pid:
-            return
+        if place.exists():
+            said: dict[str, Any] = json.loads(place.read_text("utf-8"))
+            if said["server"] == server.pid:
+                return said
         time.sleep(0.02)
     os.kill(server.pid, 9)
     raise AssertionError("The server did not come up.")

@@ -19,8 +19,11 @@ from architecture.source_tree import ROOT, Function, Module, dotted, modules, pa
 # --help stays fast; the root forwards to the client on first use.
 LAZY_PACKAGES = frozenset({"assembly", "cli", "__init__"})
 # One table names the jobs that run in child processes; the child imports only its own. The pytest
-# plugin is loaded by every run of pytest, most of which have no model to test.
-LAZY_FILES = frozenset({("operations", "children.py"), ("integrations", "pytest_plugin.py")})
+# plugin is loaded by every run of pytest, most of which have no model to test. A worker needs the gRPC
+# plane, and with it an extra, only where a port for it is asked for.
+LAZY_FILES = frozenset(
+    {("operations", "children.py"), ("integrations", "pytest_plugin.py"), ("serving", "worker.py")}
+)
 
 
 @cache

@@ -209,6 +209,7 @@ def served(image: Image, mounted: Mounted, tmp_path_factory: pytest.TempPathFact
     log = tmp_path_factory.mktemp("log") / "worker.log"
     command = [*image.command("ENTRYPOINT"), "--host", "0.0.0.0", "--port", "0"]  # noqa: S104 - as a container does
     command += ["--allow-host", "loans.models.svc", "--fingerprint", mounted.fingerprint]
+    command += ["--tls-ended-by", "nothing, in this test"]
     environment = {
         each.rest.partition("=")[0]: each.rest.partition("=")[2] for each in STAGE if each.word == "ENV"
     }
@@ -295,8 +296,10 @@ def test_records_are_collected_at_home_and_the_receipt_verifies_there(
 
 
 def test_beyond_the_loopback_it_says_that_nothing_is_encrypted(served: Running) -> None:
-    """Whoever names an address of a network is told plainly what that means."""
-    assert "Traffic is NOT encrypted" in served.log.read_text("utf-8")
+    """Whoever serves a network in plain text is told plainly what that means, with the words that allowed it."""
+    said = served.log.read_text("utf-8")
+    assert "Traffic is NOT encrypted" in said
+    assert "nothing, in this test" in said
 
 
 def test_the_folder_holds_no_key_and_the_secret_two_and_the_plans_digest(mounted: Mounted) -> None:
@@ -315,18 +318,24 @@ def test_the_folder_holds_no_key_and_the_secret_two_and_the_plans_digest(mounted
     assert digest.hex == (mounted.folder / "secret" / PLAN_DIGEST_FILE).read_text("ascii")
 
 
-def _refusal(folder: Path, tmp_path: Path, fingerprint: str) -> str:
+def _refusal(folder: Path, tmp_path: Path, fingerprint: str, host: str = "127.0.0.1") -> str:
     with pytest.raises(GatewrightError) as caught:
         serve_folder(
             folder / "serving",
             keys=folder / "secret",
             segments=tmp_path / "records",
             fingerprint=fingerprint,
-            host="127.0.0.1",
+            host=host,
             port=0,
             allowed_hosts=(),
         )
     return caught.value.code
+
+
+def test_a_network_is_not_served_in_plain_text_by_default(mounted: Mounted, tmp_path: Path) -> None:
+    """Beyond the loopback a mounted folder needs a certificate, or a word about what ends TLS."""
+    code = _refusal(mounted.folder, tmp_path, mounted.fingerprint, host="0.0.0.0")  # noqa: S104 - what is refused
+    assert "assembly.certificate-needed" == code
 
 
 def _copy(mounted: Mounted, tmp_path: Path) -> Path:

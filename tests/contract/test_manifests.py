@@ -110,7 +110,8 @@ def test_only_records_and_memory_can_be_written(spec: dict[str, Any]) -> None:
     modes = {
         volume["name"]: volume["secret"]["defaultMode"] for volume in spec["volumes"] if "secret" in volume
     }
-    assert {"keys": 0o440, "probe": 0o440} == modes
+    assert {0o440} == set(modes.values())
+    assert {"keys", "probe"} <= set(modes)
 
 
 @pytest.mark.parametrize("spec", POD_SPECS.values(), ids=POD_SPECS)
@@ -128,17 +129,20 @@ def test_the_commands_are_ones_that_the_program_has(spec: dict[str, Any]) -> Non
         told = {one.partition("=")[0] for one in command if one.startswith("--")}
         options = {name for each in known.commands[command[1]].params for name in each.opts}
         assert told <= options
+    assert {"--tls-cert", "--tls-ended-by"} & {one.partition("=")[0] for one in container["args"]}
     mounts = {each["mountPath"] for each in container["volumeMounts"]} | {"/mnt/models"}
     paths = {part for one in (*whole, *probe) for part in re.findall(r"/mnt/[a-z]+", one)}
     assert paths <= mounts
 
 
 def test_the_probes_ask_the_open_inference_paths_by_a_name_that_is_answered_for() -> None:
-    """Liveness asks the v2 path with a host name of the loopback, which every worker answers for."""
+    """Liveness asks the v2 path with a host name of the loopback, and over TLS where the worker speaks it."""
     for spec in POD_SPECS.values():
         (container,) = spec["containers"]
         asked = container["livenessProbe"]["httpGet"]
         assert ("/v2/health/live", "localhost") == (asked["path"], asked["httpHeaders"][0]["value"])
+        encrypted = any(one.startswith("--tls-cert") for one in container["args"])
+        assert ("HTTPS" if encrypted else "HTTP") == asked.get("scheme", "HTTP")
 
 
 def test_nothing_goes_out_and_only_labelled_callers_come_in() -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from gatewright.ledger.receipts import Receipt, verify_receipt
+from contract.every_type import model_of, signature_of, values_of
+from gatewright.ledger.receipts import Receipt, commit, verify_receipt
+from gatewright.models.signature import DataType
+from gatewright.models.tensors import FLOATS, raw_of
+from gatewright.operations.answers import inputs_are, outputs_encoding, request_in, saved_in
 from unit.serving.rig import Rig, Running, error_of, question
 
 
@@ -60,7 +67,7 @@ def test_tritonclient_reads_health_and_metadata(
 def test_tritonclient_predicts_with_json_tensors(
     server: Running, client: triton.InferenceServerClient, key: dict[str, str], version: str
 ) -> None:
-    """Triton's client reads the answer, asked for as binary and given as JSON, and its receipt holds."""
+    """Triton's client sends JSON and reads binary outputs, which it asks for unasked, and the receipt holds."""
     answer = client.infer("tumour", inputs(binary=False), version, request_id="t-1", headers=key)
 
     assert [1, 0] == answer.as_numpy("label").tolist()
@@ -83,12 +90,147 @@ def test_tritonclient_chooses_outputs(client: triton.InferenceServerClient, key:
     assert answer.as_numpy("probabilities") is not None
 
 
-def test_tritonclient_is_told_to_send_json(client: triton.InferenceServerClient, key: dict[str, str]) -> None:
-    """Its binary default is a 400 that says what to do instead."""
-    with pytest.raises(InferenceServerException) as caught:
-        client.infer("tumour", inputs(binary=True), headers=key)
-    assert "400" == caught.value.status()
-    assert "binary_data=False" in caught.value.message()
+@pytest.mark.parametrize("version", ["", "1"])
+def test_tritonclient_predicts_with_binary_tensors(
+    server: Running, client: triton.InferenceServerClient, key: dict[str, str], version: str
+) -> None:
+    """Its default, binary data both ways, gives what JSON gives, with a receipt that holds."""
+    answer = client.infer("tumour", inputs(binary=True), version, request_id="t-2", headers=key)
+    sent = {key: value for key, value in key.items() if key == "Authorization"}
+    plain = client.infer(
+        "tumour",
+        inputs(binary=False),
+        outputs=[triton.InferRequestedOutput(name, binary_data=False) for name in ("label", "probabilities")],
+        headers=sent,
+    )
+
+    said = answer.get_response()
+    assert [{"binary_data_size": 16}] * 2 == [each["parameters"] for each in said["outputs"]]
+    for name in ("label", "probabilities"):
+        assert answer.as_numpy(name).dtype == plain.as_numpy(name).dtype
+        assert answer.as_numpy(name).tolist() == plain.as_numpy(name).tolist()
+    receipt = verify_receipt(Receipt.parse(said["parameters"]["receipt"]), server.rig.worker.public)
+    assert "t-2" == receipt.request
+
+
+def test_each_output_may_come_as_json_or_binary(
+    client: triton.InferenceServerClient, key: dict[str, str]
+) -> None:
+    """One answer may hold both kinds, in the order asked for."""
+    wanted = [
+        triton.InferRequestedOutput("probabilities", binary_data=True),
+        triton.InferRequestedOutput("label", binary_data=False),
+    ]
+
+    said = client.infer("tumour", inputs(binary=True), outputs=wanted, headers=key)
+
+    assert ["probabilities", "label"] == [each["name"] for each in said.get_response()["outputs"]]
+    assert [1, 0] == said.get_output("label")["data"]
+    assert (2, 2) == said.as_numpy("probabilities").shape
+
+
+ALL_BUT_ONE = tuple(kind for kind in DataType if kind is not DataType.BF16)
+
+
+@pytest.fixture(scope="module", params=[ALL_BUT_ONE, (DataType.BF16,)], ids=["most", "BF16"])
+def kinds(request: pytest.FixtureRequest) -> tuple[DataType, ...]:
+    """The types of one model; ONNX Runtime's Python takes BF16 and texts in ways that do not go together."""
+    found: tuple[DataType, ...] = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def identities(kinds: tuple[DataType, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A worker with a model that gives back tensors of these types."""
+    rig = Rig(tmp_path_factory.mktemp("types"))
+    release = rig.make_release(1, model=model_of(kinds), signature=signature_of(kinds))
+    rig.publish(rig.plan(1, release))
+    with rig.running() as found:
+        yield found
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+def test_every_data_type_travels_through_the_model(
+    identities: Running, kinds: tuple[DataType, ...], binary: bool
+) -> None:
+    """The edges of every type come back from the model as they went in; Triton's client sends two as binary only."""
+    tensors = []
+    for kind in kinds:
+        tensor = triton.InferInput(f"in {kind}", [2, 2], kind)
+        values = values_of(kind).astype(ml_dtypes.bfloat16) if kind is DataType.BF16 else values_of(kind)
+        without_json = kind in (DataType.FP16, DataType.BF16)
+        tensor.set_data_from_numpy(values, binary_data=binary or without_json)
+        tensors.append(tensor)
+    wanted = [triton.InferRequestedOutput(f"out {kind}", binary_data=binary) for kind in kinds]
+    client = triton.InferenceServerClient(identities.url.removeprefix("http://"))
+    headers = {"Authorization": f"Bearer {identities.rig.secret}"}
+
+    answer = client.infer("tumour", tensors, outputs=wanted, headers=headers)
+
+    client.close()
+    for kind in kinds:
+        expected = values_of(kind).ravel().tolist()
+        if binary:
+            assert expected == answer.as_numpy(f"out {kind}").ravel().tolist()
+        else:
+            said = [each.decode() for each in expected] if kind is DataType.BYTES else expected
+            assert said == answer.get_output(f"out {kind}")["data"]
+
+
+def test_a_saved_binary_answer_is_verified_with_its_request(
+    identities: Running, kinds: tuple[DataType, ...]
+) -> None:
+    """Bodies as they were sent and answered, NaN among them, are what the receipt commits to."""
+    arrays = {kind: values_of(kind) for kind in kinds}
+    for kind in FLOATS & set(kinds):
+        arrays[kind][0, 0] = np.nan
+    raws = {kind: raw_of(array, kind) for kind, array in arrays.items()}
+    tensors = [
+        {
+            "name": f"in {kind}",
+            "shape": [2, 2],
+            "datatype": kind,
+            "parameters": {"binary_data_size": len(raw)},
+        }
+        for kind, raw in raws.items()
+    ]
+    head = json.dumps({"parameters": {"binary_data_output": True}, "inputs": tensors}).encode()
+    body = head + b"".join(raws.values())
+    length = {"inference-header-content-length": str(len(head))}
+
+    answer = identities.client.post(
+        "/v2/models/tumour/infer", content=body, headers=length | {"content-type": "application/octet-stream"}
+    )
+
+    assert (200, "application/octet-stream") == (answer.status_code, answer.headers["content-type"])
+    end = int(answer.headers["inference-header-content-length"])
+    assert body[len(head) :] == answer.content[end:]
+    saved = saved_in(answer.content)
+    held = Receipt.parse(saved.token)
+    record = verify_receipt(held, identities.rig.worker.public)
+    assert commit(held.output_salt, outputs_encoding(saved.answer or {})) == record.output
+    assert inputs_are(
+        request_in(body),
+        signature_of(kinds),
+        lambda encoding: commit(held.input_salt, encoding) == record.input,
+    )
+
+
+def test_what_json_cannot_hold_is_answered_as_binary_data_only(
+    identities: Running, kinds: tuple[DataType, ...]
+) -> None:
+    """A model's NaN is a 500 in JSON."""
+    values: dict[str, list[Any]] = {kind: [None, 1] for kind in FLOATS}
+    values |= {"BYTES": ["a", "b"], "BOOL": [True, False]}
+    tensors = [
+        {"name": f"in {kind}", "shape": [1, 2], "datatype": kind, "data": values.get(kind, [1, 2])}
+        for kind in kinds
+    ]
+    path = "/v2/models/tumour/infer"
+    binary = {"inputs": tensors, "parameters": {"binary_data_output": True}}
+
+    assert "not a finite number" in error_of(identities.client.post(path, json={"inputs": tensors}))
+    assert 200 == identities.client.post(path, json=binary).status_code
 
 
 def test_tritonclient_reads_refusals(client: triton.InferenceServerClient, key: dict[str, str]) -> None:
@@ -115,14 +257,35 @@ def test_a_plain_client_may_add_fields_and_leave_out_the_type(server: Running) -
     assert (200, "application/json") == (answer.status_code, answer.headers["content-type"])
 
 
-def test_the_binary_extension_of_other_clients_is_refused_kindly(server: Running) -> None:
-    """Octet streams with a JSON head are a 400 that says what to do instead."""
-    headers = {"content-type": "application/octet-stream", "inference-header-content-length": "10"}
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [("3", 400), ("9999", 400), ("-1", 400), ("1e1", 400), ("", 400), ("9" * 21, 400), (None, 415)],
+)
+def test_a_binary_request_says_where_its_json_ends(server: Running, length: str | None, status: int) -> None:
+    """Without a length that fits, octets are turned away in the protocol's form."""
+    headers = {"content-type": "application/octet-stream"}
+    if length is not None:
+        headers["inference-header-content-length"] = length
 
     answer = server.client.post("/v2/models/tumour/infer", content=b"{}" + bytes(12), headers=headers)
 
-    assert 400 == answer.status_code
-    assert "JSON" in error_of(answer)
+    assert status == answer.status_code
+    assert error_of(answer)
+
+
+def test_the_binary_extension_is_declared(server: Running) -> None:
+    """The server's metadata names what it offers beyond the protocol's core."""
+    assert ["binary_tensor_data"] == server.client.get("/v2").json()["extensions"]
+
+
+def test_a_subject_is_named_once(server: Running) -> None:
+    """Header and parameter may name one subject, not two."""
+    for named, status in (("patient 7", 200), ("patient 8", 400)):
+        body = question() | {"parameters": {"subject": named}}
+        answer = server.client.post(
+            "/v2/models/tumour/infer", json=body, headers={"gatewright-subject": "patient 7"}
+        )
+        assert status == answer.status_code
 
 
 def test_errors_have_the_form_of_the_protocol(server: Running) -> None:

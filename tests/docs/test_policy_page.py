@@ -11,7 +11,7 @@ from gatewright.checks.suite import known_checks
 from gatewright.kernel.canonical import Json
 from gatewright.kernel.errors import BadInput
 from gatewright.models.signature import Task
-from gatewright.policy import policy_file
+from gatewright.policy import policy_file, recording
 from gatewright.policy.policy_file import DEFAULT_POLICY, read_policy
 from gatewright.policy.rules import ACCEPTABLE, Bound, Tier
 from gatewright.policy.verdict import Decision, Standing
@@ -73,7 +73,7 @@ def row(name: str, metrics: Mapping[str, tuple[Task, ...]], parameters: Mapping[
 
 def test_the_page_has_examples_of_both_kinds() -> None:
     """There are examples that are read and examples that are refused, so the tests below bite."""
-    assert (8, 2) == (len(EXAMPLES), len(REFUSED))
+    assert (9, 2) == (len(EXAMPLES), len(REFUSED))
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -105,6 +105,8 @@ def test_the_page_names_every_key_and_word() -> None:
         *policy_file.APPROVAL_KEYS,
         *policy_file.OUTCOME_KEYS,
         *policy_file.BOUND_KEYS,
+        recording.TABLE,
+        recording.KEY,
     }
     words = {*keys, *Task, *Decision, *Standing}
     quoted = {*Tier, *Bound, *ACCEPTABLE}

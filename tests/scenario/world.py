@@ -298,12 +298,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(home: Home, *, log: str = "serve.log", ready: str = "Serving plan") -> Iterator[Server]:
+def serving(
+    home: Home, *options: str, log: str = "serve.log", ready: str = "Serving plan"
+) -> Iterator[Server]:
     """``gatewright serve`` on a free port until the end of the block, whatever happens in it."""
     place = home.root.parent / log
     with place.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gatewright", "serve", "--port", "0"],
+            [sys.executable, "-m", "gatewright", "serve", "--port", "0", *options],
             cwd=home.root,
             env=environment(home.extra),
             stdin=subprocess.DEVNULL,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import sys
 from pathlib import Path
 
 from gatewright.assembly.homes import open_home
+from gatewright.assembly.settings import Settings, find_root
 from gatewright.kernel.errors import GatewrightError
-from gatewright.operations.collect import Collected, collect
+from gatewright.operations.collect import Collected, collect, sealed
 
 PERIOD_S = 1.0
 PATIENCE_S = 10.0
@@ -23,7 +25,7 @@ def collect_home(start: Path) -> Collected:
 def watch_home(start: Path) -> None:
     """Round after round until standard input ends, as it does with the parent; then once more.
 
-    A failure is said once and tried again later: what is sealed stays on disk until it is recorded.
+    Where no segment is sealed the home is not even opened. A failure is said once and tried again later: what is sealed stays on disk until it is recorded.
     """
     said = ""
     with selectors.DefaultSelector() as parent:
@@ -37,6 +39,8 @@ def watch_home(start: Path) -> None:
 def _round(start: Path, said: str) -> tuple[str, float]:
     pause = PERIOD_S
     try:
+        if not sealed(Settings.read(find_root(start, os.environ)).folder / "segments"):
+            return "", pause
         found = "; ".join(collect_home(start).problems)
     except GatewrightError as error:
         found, pause = error.refusal.sentence(), PATIENCE_S

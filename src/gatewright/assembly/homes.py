@@ -34,9 +34,9 @@ from gatewright.assembly.settings import (
 from gatewright.kernel.errors import Misuse, Tampered
 from gatewright.kernel.instants import Instant
 from gatewright.kernel.names import nearest_spelling, parse_name
-from gatewright.operations.deploy import publish
 from gatewright.operations.home import Home
 from gatewright.operations.initialise import default_policy, initialise
+from gatewright.operations.plans import publish, renew
 from gatewright.operations.projections import project
 
 LEDGER_FILE = "ledger.db"
@@ -103,11 +103,13 @@ def read_home(start: Path) -> Iterator[Home]:
 def open_home(start: Path) -> Iterator[Home]:
     """Open the home at or above ``start`` for one operation, all of it exclusive.
 
-    A plan that was recorded but not published, because a process died in between, is published.
+    A plan that was recorded but not published, because a process died in between, is published; one
+    of whose life less than half is left is renewed.
     """
     with read_home(start) as home, home.exclusive():
         home.archive.require_tables()
         publish(home)
+        renew(home)
         yield home
 
 

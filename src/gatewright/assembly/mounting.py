@@ -15,8 +15,8 @@ from gatewright.operations.mount import Mounted, mount
 KEY_FILE_BYTES = 65_536
 
 
-def mount_home(start: Path, folder: Path) -> Mounted:
-    """Write the serving folder of the home at or above ``start``.
+def mount_home(start: Path, folder: Path, *, days: int = 90) -> Mounted:
+    """Write the serving folder of the home at or above ``start``, to be served for ``days``.
 
     The worker's key is copied as it lies: where the home has a passphrase it stays encrypted with it.
     """
@@ -29,4 +29,4 @@ def mount_home(start: Path, folder: Path) -> Mounted:
             create_exclusively(place / DATA_FILE, key.hex().encode())
             create_exclusively(place / PLAN_DIGEST_FILE, plan.hex.encode())
 
-        return mount(home, folder, store=LocalBlobs, keep_keys=keep_keys)
+        return mount(home, folder, days=days, store=LocalBlobs, keep_keys=keep_keys)

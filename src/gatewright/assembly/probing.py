@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
+from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 
+from gatewright.assembly.calling import Trust, connection_to
 from gatewright.kernel.errors import BadInput, DependencyFailed
 from gatewright.operations.files import read_file
 
@@ -24,10 +25,16 @@ class Said:
     status: int
 
 
-def ask(port: int, key_file: Path | None) -> Said:
-    """Ask for life, or with an API key for readiness; DependencyFailed unless the answer is 200."""
+def ask(port: int, key_file: Path | None, trust: Trust | None = None) -> Said:
+    """Ask for life, or with an API key for readiness; DependencyFailed unless the answer is 200.
+
+    With ``trust`` over TLS; an empty name in it is ``localhost``.
+    """
     path, headers = (LIVE, {}) if key_file is None else (READY, {"Authorization": f"Bearer {_key(key_file)}"})
-    connection = HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
+    scheme, trust = (
+        ("http", Trust()) if trust is None else ("https", replace(trust, name=trust.name or "localhost"))
+    )
+    connection = connection_to(f"{scheme}://127.0.0.1:{port}", trust, wait_s=ANSWER_SECONDS)
     try:
         connection.request("GET", path, headers=headers)
         status = connection.getresponse().status

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from gatewright.adapters.key_files import KeyFolder
 from gatewright.adapters.local_blobs import LocalBlobs
+from gatewright.assembly.collector import collector
+from gatewright.assembly.observing import seen_settings
 from gatewright.assembly.settings import Settings, find_root, passphrase, read_trust
-from gatewright.assembly.verifying import trusted
+from gatewright.assembly.transport import answered_hosts, certificate_needed, reach_of
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput, Misuse, Tampered
 from gatewright.kernel.instants import Instant
 from gatewright.operations.files import file_failures, read_file
 from gatewright.ports import Signer
+from gatewright.releases.trust import TrustRoot
 from gatewright.releases.worker_keys import verify_worker_key
-from gatewright.serving.worker import Reach, Worker, WorkerSettings, run_worker
+from gatewright.serving.certificates import Source, identity_of_files
+from gatewright.serving.slots import Reach, Slot
+from gatewright.serving.worker import Worker, WorkerSettings, run_worker
 
-COLLECTOR_STOP_S = 15.0
 WORKER_FILE = "worker-ed25519.pem"
 DATA_FILE = "data.key"
 PLAN_DIGEST_FILE = "plan.sha256"
@@ -33,12 +34,43 @@ KEY_FILE_BYTES = 65_536
 CERTIFICATE_BYTES = 65_536
 
 
-def serve_home(start: Path, *, host: str, port: int, allowed_hosts: tuple[str, ...]) -> int:
-    """Serve the home at or above ``start`` until told to stop; returns the exit code."""
+def serve_home(
+    start: Path,
+    *,
+    host: str,
+    port: int,
+    allowed_hosts: tuple[str, ...],
+    tls: bool = False,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    client_ca: Path | None = None,
+    tls_ended_by: str = "",
+    grpc_port: int | None = None,
+    slot: Slot | None = None,
+    **observed: Any,
+) -> int:
+    """Serve the home at or above ``start`` until told to stop; returns the exit code.
+
+    Where traffic is encrypted (``assembly/transport.py``) and no certificate is given, one is made for
+    the host and the allowed hosts. With a ``slot`` this is one of several workers, and its parent has
+    the collector. ``observed`` are the keywords of :func:`~gatewright.assembly.observing.seen_settings`.
+    """
+    reach = reach_of(
+        host, tls=tls, tls_cert=tls_cert, tls_key=tls_key, client_ca=client_ca, tls_ended_by=tls_ended_by
+    )
+    slot = slot or Slot()
     settings = Settings.read(find_root(start, os.environ))
     folder = settings.folder
     keys = KeyFolder(folder=folder / "keys", passphrase=passphrase(os.environ))
     data_key = keys.data_key()
+    hosts = answered_hosts(host, allowed_hosts)
+    identity: Source | None = None
+    if tls_cert is not None and tls_key is not None:
+        identity = identity_of_files(tls_cert, tls_key, client_ca)
+    elif reach is Reach.TLS:
+        from gatewright.assembly.certificates import home_identity  # noqa: PLC0415 - only where TLS is spoken
+
+        identity = home_identity(folder, keys, hosts, client_ca=client_ca, told=slot.index == 0)
     with ExitStack() as beside:
         run_worker(
             WorkerSettings(
@@ -46,14 +78,20 @@ def serve_home(start: Path, *, host: str, port: int, allowed_hosts: tuple[str, .
                 segments=folder / "segments",
                 host=host,
                 port=port,
-                hosts=frozenset(allowed_hosts),
+                hosts=frozenset(hosts),
+                reach=reach,
+                ended_by=tls_ended_by,
+                slot=slot,
+                seen=seen_settings(**observed),
+                grpc_port=grpc_port,
             ),
             blobs=LocalBlobs(folder / "blobs", data_key),
             signer=keys.worker,
             data_key=data_key,
             trust=read_trust(folder),
             clock=lambda: Instant(time.time_ns()),
-            ready=lambda _url: beside.enter_context(_collector(settings.root)),
+            identity=identity,
+            ready=lambda _url: beside.enter_context(collector(settings.root)) if slot.alone else None,
         )
     return 0
 
@@ -67,14 +105,65 @@ def serve_folder(
     host: str,
     port: int,
     allowed_hosts: tuple[str, ...],
+    tls: bool = False,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    client_ca: Path | None = None,
+    tls_ended_by: str = "",
+    grpc_port: int | None = None,
+    slot: Slot | None = None,
+    **observed: Any,
 ) -> int:
     """Serve a folder that ``release mount`` wrote, without the home, until told to stop.
 
     ``keys`` holds the worker's key, the payload key and the digest of the one plan that is taken;
     ``segments`` takes the records; ``fingerprint`` is that of the home's public keys: those in the
-    folder are believed only if they have it. Raises Misuse without one, Tampered for other keys,
+    folder are believed only if they have it. Raises Misuse without one and where traffic would be in
+    plain text beyond this machine with nobody named that ends TLS, Tampered for other keys,
     BadInput where there is no digest, Refused where the plan is not taken.
     """
+    _require_fingerprint(fingerprint)
+    reach = reach_of(
+        host, tls=tls, tls_cert=tls_cert, tls_key=tls_key, client_ca=client_ca, tls_ended_by=tls_ended_by
+    )
+    identity: Source | None = None
+    if tls_cert is not None and tls_key is not None:
+        identity = identity_of_files(tls_cert, tls_key, client_ca)
+    elif reach is Reach.TLS:
+        raise certificate_needed()
+    from gatewright.assembly.verifying import trusted  # noqa: PLC0415 - a home's worker starts without it
+
+    trust = trusted(folder, fingerprint=fingerprint).root
+    signer, data_key = _keys(keys)
+    digest = _plan_digest(keys / PLAN_DIGEST_FILE)
+    _require_certified(folder, signer, trust, keys)
+    worker = Worker(
+        WorkerSettings(
+            plan=folder / "plan.dsse",
+            segments=segments,
+            host=host,
+            port=port,
+            hosts=frozenset(answered_hosts(host, allowed_hosts)),
+            reach=reach,
+            ended_by=tls_ended_by,
+            whole=True,
+            slot=slot or Slot(),
+            seen=seen_settings(**observed),
+            grpc_port=grpc_port,
+        ),
+        blobs=LocalBlobs(folder / "blobs", data_key),
+        signer=signer,
+        data_key=data_key,
+        trust=trust,
+        clock=lambda: Instant(time.time_ns()),
+        identity=identity,
+    )
+    worker.plans.only = digest
+    worker.run()
+    return 0
+
+
+def _require_fingerprint(fingerprint: str) -> None:
     if not fingerprint:
         raise Misuse(
             "assembly.fingerprint-needed",
@@ -82,9 +171,10 @@ def serve_folder(
             why="The public keys lie in the folder itself: whoever can write it could have put others there.",
             next="Give --fingerprint, as 'gatewright release mount' and 'gatewright status' show it.",
         )
-    trust = trusted(folder, fingerprint=fingerprint).root
-    signer, data_key = _keys(keys)
-    digest = _plan_digest(keys / PLAN_DIGEST_FILE)
+
+
+def _require_certified(folder: Path, signer: Signer, trust: TrustRoot, keys: Path) -> None:
+    """The worker's key must be the one that the home certified."""
     certified = verify_worker_key(read_file(folder / "worker.dsse.json", limit=CERTIFICATE_BYTES), trust)
     if certified.public.id != signer.public.id:
         raise Tampered(
@@ -94,25 +184,6 @@ def serve_folder(
             next="Mount the folders 'serving' and 'secret' of one and the same 'release mount'.",
             place=str(keys),
         )
-    worker = Worker(
-        WorkerSettings(
-            plan=folder / "plan.dsse",
-            segments=segments,
-            host=host,
-            port=port,
-            hosts=frozenset(allowed_hosts),
-            reach=Reach.PLAIN,
-            whole=True,
-        ),
-        blobs=LocalBlobs(folder / "blobs", data_key),
-        signer=signer,
-        data_key=data_key,
-        trust=trust,
-        clock=lambda: Instant(time.time_ns()),
-    )
-    worker.plans.only = digest
-    worker.run()
-    return 0
 
 
 def _plan_digest(place: Path) -> Digest:
@@ -160,32 +231,3 @@ def _keys(folder: Path) -> tuple[Signer, bytes]:
                 copy.write(content)
         worker = KeyFolder(folder=private, passphrase=passphrase(os.environ)).worker
         return worker, KeyFolder(folder=private).data_key()
-
-
-@contextmanager
-def _collector(root: Path) -> Iterator[None]:
-    """The collector beside the worker, where the studio is installed; a worker that is refused has none.
-
-    Without it sealed segments wait for the control side, and every other command still works.
-    """
-    if find_spec("sqlalchemy") is None:
-        sys.stderr.write("Sealed records wait for 'gatewright collect' where the studio is installed.\n")
-        yield
-        return
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gatewright", "collect", "--watch"],
-        cwd=root,
-        stdin=subprocess.PIPE,
-        env={**os.environ, "GATEWRIGHT_HOME": str(root)},
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            process.wait(COLLECTOR_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

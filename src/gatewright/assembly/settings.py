@@ -7,9 +7,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gatewright.kernel.errors import BadInput, DependencyFailed, Misuse, Tampered
-from gatewright.releases.trust import TrustRoot
+
+if TYPE_CHECKING:
+    from gatewright.releases.trust import TrustRoot
 
 HOME_FORMAT = 1
 SETTINGS_FILE = "gatewright.toml"
@@ -118,6 +121,10 @@ def passphrase(environment: Mapping[str, str]) -> bytes | None:
 
 def read_trust(folder: Path) -> TrustRoot:
     """The public keys of a home; Tampered when they are gone, for nothing else can stand in for them."""
+    from gatewright.releases.trust import (  # noqa: PLC0415 - who only looks for a home needs no cryptography
+        TrustRoot,
+    )
+
     place = folder / TRUST_FILE
     try:
         return TrustRoot.decode(place.read_bytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from gatewright.kernel import canonical
 from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import Misuse, Tampered
+from gatewright.kernel.instants import Instant
 from gatewright.ledger.receipts import PredictionRecord, Receipt
 from gatewright.ledger.segments import scan, verify_segment
 from gatewright.operations import verify
@@ -185,7 +187,7 @@ def verify_home(start: Path, whom: Trusted | None = None) -> Iterable[Verified]:
     _require_recorded(published, found.documents.get(("plan", "now")))
     plan = read_plan(published, trust) if published else None
     if plan is not None:
-        yield _verified_plan(plan)
+        yield _verified_plan(plan, Instant(time.time_ns()))
     if key is None:
         raise Misuse(
             "assembly.partly-verified",
@@ -196,9 +198,8 @@ def verify_home(start: Path, whom: Trusted | None = None) -> Iterable[Verified]:
     blobs = LocalBlobs(folder / "blobs", key)
     yield _verify_blobs(blobs)
     for endpoint in () if plan is None else plan.endpoints:
-        for reference in (endpoint.champion, endpoint.previous):
-            if reference is not None:
-                yield _verify_reference(reference, endpoint.endpoint, trust, blobs)
+        for reference in endpoint.releases():
+            yield _verify_reference(reference, endpoint.endpoint, trust, blobs)
 
 
 def _data_key(folder: Path) -> bytes | None:
@@ -242,11 +243,22 @@ def _require_recorded(published: bytes, pointer: bytes | None) -> None:
         )
 
 
-def _verified_plan(plan: TrafficPlan) -> Verified:
+def _verified_plan(plan: TrafficPlan, now: Instant) -> Verified:
+    """What holds of a signed plan; one that is past its time is named as that, and is nobody's forgery."""
+    expired = plan.expires is not None and plan.expires <= now
+    until = ""
+    if plan.expires is not None:
+        day = str(plan.expires)[:10]
+        until = f" It expired on {day}: no worker answers by it." if expired else f" It is good until {day}."
     return Verified(
         kind="plan",
-        sentence=f"Traffic plan {plan.number} is signed by both release keys.",
-        facts={"number": plan.number, "endpoints": [str(one.endpoint) for one in plan.endpoints]},
+        sentence=f"Traffic plan {plan.number} is signed by both release keys.{until}",
+        facts={
+            "number": plan.number,
+            "endpoints": [str(one.endpoint) for one in plan.endpoints],
+            "expires": None if plan.expires is None else str(plan.expires),
+            "expired": expired,
+        },
     )
 
 

@@ -3,44 +3,54 @@
 Everything here is decided from the head of the request, before a byte of its body is read. A
 refusal is a :class:`Turned` with a status; it names nothing that the caller did not send.
 
-An API key is compared as its SHA-256, in constant time, against every key of the table, whether
-or not an earlier one fitted: how long it takes tells nothing about how much of a guess was right.
+An API key is looked up by its SHA-256, which takes as long for one key as for a million. How long it
+takes tells nothing about how much of a guess was right: a guess chooses its secret, not its digest,
+and a digest that begins like another does not make the guess any nearer; moreover the table compares
+bytes only where their hashes, keyed anew in every process, are equal. The digest that was found is
+compared once more, in constant time.
 """
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from gatewright.serving.limits import BODY, KEY
+from gatewright.serving.limits import BODY, KEY, SUBJECT
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers: TypeAlias = Mapping[bytes, bytes]
+Callers: TypeAlias = "Mapping[bytes, tuple[Admitted, ...]]"
+"""Admissions by the SHA-256 of their API key."""
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_SINGLE = frozenset({b"host", b"authorization", b"content-length", b"content-type", b"transfer-encoding"})
 _FORM = b"application/x-www-form-urlencoded"
 _JSON_TYPES = frozenset({b"", b"application/json", _FORM})
-_BINARY_LENGTH = b"inference-header-content-length"
-BINARY_REFUSED = (
-    "Binary tensors are not served yet: send JSON tensors "
-    "(in tritonclient: set_data_from_numpy(data, binary_data=False))."
-)
+BINARY_TYPE = b"application/octet-stream"
+BINARY_LENGTH = b"inference-header-content-length"
+"""The header that says how many bytes of a body are its JSON: binary tensors follow them."""
 
 
 class Turned(Exception):
-    """A request that is turned away: HTTP status, a sentence, and headers that go with it."""
+    """A request that is turned away: HTTP status, a sentence, and headers that go with it.
 
-    def __init__(self, status: int, sentence: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    ``reason`` is a word for metrics and logs where the status alone does not tell.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        *,
+        reason: str = "",
+    ) -> None:
         self.status = status
         self.sentence = sentence
         self.headers = headers
+        self.reason = reason
         super().__init__(sentence)
 
 
@@ -61,16 +71,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Headers by lower-case name; one that decides something may come only once."""
-    found: dict[bytes, bytes] = {}
-    for name, value in raw:
-        if name in found and name in _SINGLE:
-            raise Turned(400, f"The header {name.decode('ascii', 'replace')} comes more than once.")
-        found[name] = value
-    return found
-
-
 def check_host(headers: Headers, hosts: frozenset[str]) -> None:
     """Refuse a Host that is not on the list: a web page cannot reach the worker by a name of its own."""
     name = headers.get(b"host", b"").decode("latin-1").lower()
@@ -81,19 +81,42 @@ def check_host(headers: Headers, hosts: frozenset[str]) -> None:
         raise Turned(421, "This server does not answer for the host that was asked.")
 
 
-def authenticate(headers: Headers, known: tuple[Admitted, ...]) -> tuple[Admitted, ...]:
+def by_digest(admitted: Iterable[Admitted]) -> Callers:
+    """Admissions by the digest of their key; one key may admit to several endpoints."""
+    found: dict[bytes, tuple[Admitted, ...]] = {}
+    for each in admitted:
+        found[each.digest] = (*found.get(each.digest, ()), each)
+    return found
+
+
+def authenticate(headers: Headers, known: Callers) -> tuple[Admitted, ...]:
     """The admissions that the caller's key gives, at least one, or 401."""
     scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
     secret = secret.strip()
     digest = sha256(secret[: KEY.value + 1]).digest()
-    found = tuple(each for each in known if hmac.compare_digest(each.digest, digest))
-    if not found or scheme.lower() != b"bearer" or len(secret) > KEY.value:
+    found = known.get(digest, ())
+    if (
+        not found
+        or not hmac.compare_digest(found[0].digest, digest)
+        or scheme.lower() != b"bearer"
+        or len(secret) > KEY.value
+    ):
         raise Turned(
             401,
             "A valid API key is needed: send 'Authorization: Bearer KEY'.",
             ((b"www-authenticate", b'Bearer realm="gatewright"'),),
         )
     return found
+
+
+def subject_of(headers: Headers) -> str | None:
+    """Whom the caller says a request is about, so that one subject always meets one release; or None."""
+    subject = headers.get(b"gatewright-subject")
+    if subject is None:
+        return None
+    if len(subject) > SUBJECT.value:
+        raise Turned(400, f"The subject has more than {SUBJECT.value} bytes.")
+    return subject.decode("latin-1")
 
 
 def _content_type(headers: Headers) -> bytes:
@@ -104,14 +127,19 @@ def _not_json() -> Turned:
     return Turned(415, "Only JSON is read here: send Content-Type application/json, or none.")
 
 
-def check_content(headers: Headers) -> None:
+def check_content(headers: Headers) -> int | None:
     """Refuse, from the head alone, a body that is too long, of no stated length, or not JSON.
 
+    Gives the length in bytes of the JSON where binary tensors may follow it; None: the body is JSON.
     A body announced as a form passes here: see :func:`check_form`.
     """
-    if _BINARY_LENGTH in headers:
-        raise Turned(400, BINARY_REFUSED)
-    if _content_type(headers) not in _JSON_TYPES or b"payload-container" in headers:
+    header = headers.get(BINARY_LENGTH)
+    if header is not None and not (header.isdigit() and len(header) <= 20):
+        raise Turned(400, "The Inference-Header-Content-Length is not a number.")
+    kind = _content_type(headers)
+    if kind == BINARY_TYPE and header is None:
+        raise Turned(415, "Binary tensors need the header Inference-Header-Content-Length.")
+    if (kind not in _JSON_TYPES and kind != BINARY_TYPE) or b"payload-container" in headers:
         raise _not_json()
     if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise Turned(415, "Compressed bodies are not read here.")
@@ -123,6 +151,7 @@ def check_content(headers: Headers) -> None:
         raise Turned(400, "The Content-Length is not a number.")
     elif int(length) > BODY.value:
         raise too_long()
+    return None if header is None else int(header)
 
 
 def check_form(headers: Headers, body: bytes) -> None:
@@ -134,25 +163,3 @@ def check_form(headers: Headers, body: bytes) -> None:
 def too_long() -> Turned:
     """The refusal of a body beyond the limit; the connection closes, so that it need not be read."""
     return Turned(413, f"The body is longer than {BODY.value:,} bytes.", ((b"connection", b"close"),))
-
-
-async def read_body(receive: Receive) -> bytes:
-    """The whole body; 413 as soon as it grows beyond the limit."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if message["type"] == "http.disconnect":
-            raise Turned(400, "The body ended too early.")
-        if len(body) > BODY.value:
-            raise too_long()
-        return body
-    parts, total = [body], len(body)
-    while message.get("more_body", False):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Turned(400, "The body ended too early.")
-        parts.append(message.get("body", b""))
-        total += len(parts[-1])
-        if total > BODY.value:
-            raise too_long()
-    return b"".join(parts)

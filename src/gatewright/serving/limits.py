@@ -56,6 +56,20 @@ IDLE_TIME = Limit(
     status=0,
     sentence="A kept-alive connection without a request closes after this time.",
 )
+ANSWER_TIME = Limit(
+    name="answer-time",
+    value=30,
+    unit="seconds",
+    status=0,
+    sentence="A caller who does not read its answer for this time is cut off.",
+)
+PIPELINED = Limit(
+    name="pipelined",
+    value=16,
+    unit="requests",
+    status=0,
+    sentence="With more requests than this waiting behind one another, a connection is not read from.",
+)
 CONNECTIONS = Limit(
     name="connections",
     value=1_024,
@@ -63,12 +77,33 @@ CONNECTIONS = Limit(
     status=503,
     sentence="At most this many connections are open at once.",
 )
+HANDSHAKES = Limit(
+    name="handshakes",
+    value=256,
+    unit="connections",
+    status=0,
+    sentence="At most this many TLS handshakes are under way at once; a further one ends the oldest.",
+)
 REQUESTS = Limit(
     name="requests",
     value=256,
     unit="requests",
     status=503,
-    sentence="At most this many requests are in work at once; the others are asked to come again.",
+    sentence="One key alone has at most this many requests in work; several together half as many again.",
+)
+WAITING_TIME = Limit(
+    name="waiting-time",
+    value=100,
+    unit="milliseconds",
+    status=503,
+    sentence="With more work ahead of it a request is turned away; a key that has none in work never is.",
+)
+JOINED_TIME = Limit(
+    name="joined-time",
+    value=25,
+    unit="milliseconds",
+    status=0,
+    sentence="Requests are joined to runs of a model that take at most this long.",
 )
 RECORD_TIME = Limit(
     name="record-time",
@@ -90,6 +125,48 @@ REQUEST_ID = Limit(
     unit="characters",
     status=400,
     sentence="The id that a caller gives a request is at most this long.",
+)
+FAILED_KEYS = Limit(
+    name="failed-keys",
+    value=20,
+    unit="failures",
+    status=429,
+    sentence="After this many wrong keys from one address, each further one is told to come later.",
+)
+FAILED_TIME = Limit(
+    name="failed-time",
+    value=60,
+    unit="seconds",
+    status=0,
+    sentence="Wrong keys are counted over this time; a right key is answered all the same.",
+)
+FAILED_ADDRESSES = Limit(
+    name="failed-addresses",
+    value=4_096,
+    unit="addresses",
+    status=0,
+    sentence="Wrong keys are counted for at most this many addresses, those that failed last.",
+)
+ALLOWANCES = Limit(
+    name="allowances",
+    value=4_096,
+    unit="rows",
+    status=0,
+    sentence="At most this many keys and endpoints have a rate or a quota; a plan with more is not taken.",
+)
+BURST = Limit(
+    name="burst",
+    value=1,
+    unit="seconds",
+    status=429,
+    sentence="A caller that paused may send the requests of this time at once, beyond its rate.",
+)
+SUBJECT = Limit(
+    name="subject",
+    value=256,
+    unit="bytes",
+    status=400,
+    sentence="The subject that a caller names, for experiments, is at most this long.",
 )
 TENSORS = Limit(
     name="tensors",
@@ -147,6 +224,34 @@ DRAIN_TIME = Limit(
     status=0,
     sentence="Requests in work may take this long to end once the worker was asked to stop.",
 )
+GRPC_STREAMS = Limit(
+    name="grpc-streams",
+    value=128,
+    unit="calls",
+    status=0,
+    sentence="A gRPC connection has at most this many calls open at once; further ones wait in the client.",
+)
+GRPC_ARRIVING = Limit(
+    name="grpc-arriving",
+    value=128,
+    unit="calls",
+    status=429,
+    sentence="At most this many gRPC calls of one key wait for their messages at once.",
+)
+GRPC_PING_TIME = Limit(
+    name="grpc-ping-time",
+    value=10,
+    unit="seconds",
+    status=0,
+    sentence="A gRPC client pings at most once in this time; the connection of one that goes on closes.",
+)
+GRPC_AGE = Limit(
+    name="grpc-age",
+    value=3_600,
+    unit="seconds",
+    status=0,
+    sentence="A gRPC connection is asked to end after this time; its client opens another.",
+)
 MODEL = Limit(
     name="model",
     value=2**31,
@@ -154,10 +259,55 @@ MODEL = Limit(
     status=0,
     sentence="A model of more bytes is not loaded.",
 )
+WORKERS = Limit(
+    name="workers",
+    value=64,
+    unit="workers",
+    status=0,
+    sentence="A server has at most this many worker processes.",
+)
+
+BREAKER_FAILURES = Limit(
+    name="breaker-failures",
+    value=5,
+    unit="failures",
+    status=0,
+    sentence="So many failures of a release within the breaker's window, and another release answers for it.",
+)
+BREAKER_WINDOW = Limit(
+    name="breaker-window",
+    value=100,
+    unit="requests",
+    status=0,
+    sentence="The breaker of a release looks at this many of its last requests.",
+)
+BREAKER_TIME = Limit(
+    name="breaker-time",
+    value=10,
+    unit="seconds",
+    status=0,
+    sentence="A release whose breaker is open is tried again, with one request, after each such time.",
+)
+SHADOW_WAITING = Limit(
+    name="shadow-waiting",
+    value=256,
+    unit="requests",
+    status=0,
+    sentence="At most this many copies of requests wait for shadow releases; more are dropped and counted.",
+)
+SHADOW_BYTES = Limit(
+    name="shadow-bytes",
+    value=64 * MIB,
+    unit="bytes",
+    status=0,
+    sentence="The copies that wait for shadow releases hold at most this much together.",
+)
 
 LIMITS = (
-    BODY, HEAD, HEADERS, ARRIVAL_TIME, IDLE_TIME, CONNECTIONS, REQUESTS, RECORD_TIME, KEY,
-    REQUEST_ID, TENSORS, TENSOR_NAME, DIMENSIONS, ROWS, ELEMENTS, TEXT, DEPTH, DRAIN_TIME, MODEL,
+    BODY, HEAD, HEADERS, ARRIVAL_TIME, IDLE_TIME, ANSWER_TIME, PIPELINED, CONNECTIONS, HANDSHAKES, REQUESTS, WAITING_TIME, JOINED_TIME, RECORD_TIME, KEY,
+    REQUEST_ID, FAILED_KEYS, FAILED_TIME, FAILED_ADDRESSES, ALLOWANCES, BURST, SUBJECT, TENSORS, TENSOR_NAME, DIMENSIONS, ROWS, ELEMENTS, TEXT, DEPTH, DRAIN_TIME, GRPC_STREAMS, GRPC_ARRIVING, GRPC_PING_TIME,
+    GRPC_AGE, MODEL, WORKERS,
+    BREAKER_FAILURES, BREAKER_WINDOW, BREAKER_TIME, SHADOW_WAITING, SHADOW_BYTES,
 )  # fmt: skip
 
 

@@ -12,7 +12,10 @@ from gatewright.ledger.tree import Frontier, node_hash
 
 @dataclass(slots=True)
 class OpenSegment:
-    """The segment being written: how far it is good, and the edge of its Merkle tree."""
+    """The segment being written: how far it is good, and the edge of its Merkle tree.
+
+    ``size`` leaves are on the disk; ``planned`` are composed.
+    """
 
     name: str
     quoted: str
@@ -20,6 +23,7 @@ class OpenSegment:
     cipher: AESGCM
     good_bytes: int
     size: int = 0
+    planned: int = 0
     edge: list[bytes] = field(default_factory=list)
     first_at: float = 0.0
 

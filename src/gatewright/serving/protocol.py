@@ -1,109 +1,406 @@
-"""HTTP/1.1 as uvicorn speaks it with httptools, within limits that it does not have by itself.
+"""HTTP/1.1 for the data plane, on httptools: one object a connection, no task and no queue a request.
 
-The head of a request is bounded in bytes and in headers, a request must arrive whole within a
-time, and connections are counted. Refusals are JSON, as everywhere here, and close the connection.
+A request is *opened* when its head is whole (may it run at all?) and *run* when its body is; either
+may answer it, now or later, from the event loop. Requests of one connection are answered in the
+order in which they came. RFC 9112; upgrades are not offered and not minded.
+
+Everything is bounded: bytes and number of headers, bytes of a body, time to arrive, time to take an
+answer, connections, and requests that wait behind one another. Refusals are JSON, as everywhere
+here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections import deque
+from email.utils import formatdate
+from http import HTTPStatus
+from time import monotonic, time
+from typing import Any, Protocol, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
 
 from gatewright.kernel import canonical
-from gatewright.serving.limits import ARRIVAL_TIME, CONNECTIONS, HEAD, HEADERS, IDLE_TIME
+from gatewright.serving.limits import (
+    ANSWER_TIME,
+    ARRIVAL_TIME,
+    BODY,
+    CONNECTIONS,
+    HEAD,
+    HEADERS,
+    IDLE_TIME,
+    PIPELINED,
+)
+
+SWEEP_SECONDS = 0.1
+SMALL_BYTES = 16_384
+"""A longer body goes out beside its head instead of being copied behind it."""
+ONCE = frozenset(
+    {
+        b"host", b"authorization", b"content-length", b"content-type", b"transfer-encoding",
+        b"gatewright-subject", b"inference-header-content-length",
+    }
+)  # fmt: skip
+"""Headers that decide something: one that comes twice would mean two things."""
+
+Extra = tuple[tuple[bytes, bytes], ...]
+STATUS_LINE = {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
+}
+JSON_TYPE = b"application/json"
+
+
+class Application(Protocol):
+    """What answers requests; neither call raises, both on the event loop."""
+
+    def open(self, request: Request) -> None:
+        """The head of a request is here; answer it, or leave it to come whole."""
+        ...
+
+    def run(self, request: Request) -> None:
+        """An opened request is whole; answer it now or later."""
+        ...
+
+    def abandon(self, request: Request) -> None:
+        """The caller of an opened request is gone before it was whole."""
+        ...
+
+
+class Request:
+    """One request: ``headers`` by lower-case name, ``path`` without its query, ``body`` once it is whole.
+
+    ``state`` is the application's own.
+    """
+
+    __slots__ = (
+        "_connection", "_parts", "answered", "body", "doubled", "headers", "keep_alive", "method",
+        "opened", "path", "running", "size", "state", "whole",
+    )  # fmt: skip
+
+    def __init__(self, connection: BoundedHttp) -> None:
+        self._connection = connection
+        self._parts: list[bytes] = []
+        self.method = ""
+        self.path = ""
+        self.headers: dict[bytes, bytes] = {}
+        self.doubled: bytes | None = None
+        self.body = b""
+        self.size = 0
+        self.keep_alive = True
+        self.opened = False
+        self.whole = False
+        self.running = False
+        self.answered = False
+        self.state: Any = None
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end of the connection, without its port."""
+        return self._connection.peer
+
+    def answer(self, status: int, body: bytes, kind: bytes = JSON_TYPE, extra: Extra = ()) -> None:
+        """Send the answer, once, from the event loop; to nobody when the caller is gone."""
+        if not self.answered:
+            self.answered = True
+            self._connection.send(self, status, body, kind, extra)
+
+    def more(self, data: bytes) -> None:
+        """A piece of the body."""
+        self.size += len(data)
+        if not self.answered:
+            self._parts.append(data)
+
+    def close(self) -> None:
+        """The body is whole."""
+        self.whole = True
+        parts, self._parts = self._parts, []
+        self.body = parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class Connections:
+    """What the connections of one worker share: who is there, the time of day, and whether to end.
+
+    ``sweep`` ends those whose time is over; call it in a task.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+        self.open: set[BoundedHttp] = set()
+        self.ending = False
+        self.now = monotonic()
+        self.date = b""
+        self._tell_date()
+
+    def __call__(self) -> BoundedHttp:
+        """A protocol for one more connection."""
+        return BoundedHttp(self)
+
+    def _tell_date(self) -> None:
+        self.date = b"date: %b\r\n" % formatdate(time(), usegmt=True).encode()
+
+    async def sweep(self) -> None:
+        """Every now and then, end the connections whose time is over."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.now = monotonic()
+            self._tell_date()
+            for each in tuple(self.open):
+                each.end_late(self.now)
+
+    def end(self) -> None:
+        """Let no connection begin another request; idle ones close now."""
+        self.ending = True
+        for each in tuple(self.open):
+            each.end_idle()
+
+    def abort(self) -> None:
+        """Cut off whoever is still there."""
+        for each in tuple(self.open):
+            each.abort()
 
 
 class _TooLarge(Exception):
     """The head of a request is beyond a limit; raised through the parser."""
 
 
-class BoundedHttp(HttpToolsProtocol):
+class BoundedHttp(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, *args: Any, **values: Any) -> None:
-        super().__init__(*args, **values)
+    def __init__(self, shared: Connections) -> None:
+        self._shared = shared
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._request: Request | None = None
+        self._waiting: deque[Request] = deque()
+        self._url = b""
         self._head_bytes = 0
         self._raw_bytes = 0
         self._in_head = False
-        self._whole = False
         self._too_large = False
-        self._arrival: asyncio.TimerHandle | None = None
+        self._since = shared.now
+        self._held = False
+        self._full = False
+        self._gone = False
+        self._advancing = False
+        self.peer = ""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection, and give it a time to say something."""
-        super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS.value:
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection."""
+        self._transport = cast("asyncio.Transport", transport)
+        name = transport.get_extra_info("peername")
+        self.peer = str(name[0]) if isinstance(name, tuple) else ""
+        self._since = monotonic()
+        if self._shared.ending or len(self._shared.open) >= CONNECTIONS.value:
             self._turn_away(503, f"More than {CONNECTIONS.value:,} connections are open.")
         else:
-            self._arrival = self.loop.call_later(IDLE_TIME.value, self.timeout_keep_alive_handler)
+            self._shared.open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
-        self._arrived()
-        super().connection_lost(exc)
+        """Nobody reads any more; what was opened and is not whole is given up."""
+        del exc
+        self._gone = True
+        self._shared.open.discard(self)
+        for request in self._waiting:
+            if request.opened and not request.whole and not request.answered:
+                self._shared.app.abandon(request)
 
-    def _arrived(self) -> None:
-        if self._arrival is not None:
-            self._arrival.cancel()
-            self._arrival = None
+    def eof_received(self) -> None:
+        """The caller sends no more: what it asked is still answered, then the connection closes."""
+
+    def pause_writing(self) -> None:
+        """The caller does not take what it is given."""
+        self._full = True
+        self._since = monotonic()
+
+    def resume_writing(self) -> None:
+        """It does."""
+        self._full = False
+        self._advance()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; what has not arrived whole by now gets a deadline."""
-        if self.transport.is_closing():
+        """Feed the parser."""
+        if self._over():
             return
         begun = self._in_head
-        super().data_received(data)
-        if self.transport.is_closing():
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:  # not offered: what follows is more of HTTP/1.1
+            rest = data[upgrade.args[0] :]
+            if rest:
+                self.data_received(rest)
+            return
+        except (httptools.HttpParserError, _TooLarge):
+            self._refuse_bytes()
             return
         if begun and self._in_head:
             self._raw_bytes += len(data)
             if self._raw_bytes > HEAD.value:
                 self._too_large = True
-                self.send_400_response("")
-                return
-        if self._in_work():
-            self._arrived()
-        elif self._arrival is None:
-            self._arrival = self.loop.call_later(ARRIVAL_TIME.value, self.timeout_keep_alive_handler)
+                self._refuse_bytes()
 
-    def _in_work(self) -> bool:
-        """Whether a whole request is here and waits for its answer."""
-        return self._whole and not self.cycle.response_complete
+    # What the parser calls.
 
     def on_message_begin(self) -> None:
-        """Start counting."""
+        """Begin a request."""
         self._head_bytes = 0
         self._raw_bytes = 0
         self._in_head = True
-        self._whole = False
-        super().on_message_begin()
+        self._url = b""
+        self._request = Request(self)
+        if not self._waiting:
+            self._since = self._shared.now
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request target."""
+        self._url += url
+        if len(self._url) > HEAD.value:
+            self._too_large = True
+            raise _TooLarge
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header, within the limits."""
+        request = self._request
+        assert request is not None  # noqa: S101 - on_message_begin comes first
         self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes > HEAD.value or len(self.headers) >= HEADERS.value:
+        headers = request.headers
+        if self._head_bytes > HEAD.value or len(headers) >= HEADERS.value:
             self._too_large = True
             raise _TooLarge
-        super().on_header(name, value)
+        name = name.lower()
+        if name in headers:
+            self._head_bytes += HEAD.value // HEADERS.value  # repeated ones are counted, too
+            if name in ONCE:
+                request.doubled = name
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
-        if self._head_bytes + len(self.url) > HEAD.value:
+        request = self._request
+        assert request is not None  # noqa: S101 - on_message_begin comes first
+        if self._head_bytes + len(self._url) > HEAD.value:
             self._too_large = True
             raise _TooLarge
         self._in_head = False
-        super().on_headers_complete()
+        request.method = self._parser.get_method().decode("ascii")
+        request.path = _path(self._url)
+        request.keep_alive = self._parser.should_keep_alive()
+        self._waiting.append(request)
+        if self._waiting[0] is request:
+            self._open(request)
+        elif len(self._waiting) > PIPELINED.value:
+            self._hold()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body; one that is refused already is let pass, within the limit."""
+        request = self._request
+        assert request is not None  # noqa: S101 - on_message_begin comes first
+        request.more(body)
+        if request.size > BODY.value:
+            if not request.answered:
+                self._refuse_body(request)
+            self._transport.close()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        self._whole = True
-        super().on_message_complete()
+        request = self._request
+        assert request is not None  # noqa: S101 - on_message_begin comes first
+        request.close()
+        self._advance()
 
-    def send_400_response(self, msg: str) -> None:
-        """Turn away what is not HTTP, or too much of it; ``msg`` is uvicorn's own text."""
-        del msg
+    # From one request to the next.
+
+    def _over(self) -> bool:
+        return self._gone or self._transport.is_closing()
+
+    def _open(self, request: Request) -> None:
+        if self._over():
+            return
+        request.opened = True
+        self._shared.app.open(request)
+        if not request.answered and request.headers.get(b"expect", b"").lower() == b"100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _advance(self) -> None:
+        """Go on with the oldest request that waits, as far as it can go now."""
+        if self._advancing:  # an answer was given within: the loop below goes on
+            return
+        self._advancing = True
+        try:
+            while self._waiting and not self._full and not self._over():
+                request = self._waiting[0]
+                if not request.opened:
+                    self._open(request)
+                if not request.whole:
+                    break
+                if not request.answered and not request.running:
+                    request.running = True
+                    self._shared.app.run(request)
+                if not request.answered:
+                    break
+                self._waiting.popleft()
+                self._since = self._shared.now
+        finally:
+            self._advancing = False
+        if self._held and len(self._waiting) <= PIPELINED.value // 2:
+            self._held = False
+            self._transport.resume_reading()
+        if not self._waiting and self._shared.ending:
+            self._transport.close()
+
+    def _hold(self) -> None:
+        if not self._held:
+            self._held = True
+            self._transport.pause_reading()
+
+    # Answers.
+
+    def send(self, request: Request, status: int, body: bytes, kind: bytes, extra: Extra) -> None:
+        """Write an answer, and go on."""
+        if self._over():
+            return
+        close = not request.keep_alive or self._shared.ending
+        head = [
+            STATUS_LINE[status],
+            self._shared.date,
+            b"content-type: %b\r\ncontent-length: %d\r\n" % (kind, len(body)),
+        ]
+        for name, value in extra:
+            head.append(b"%b: %b\r\n" % (name, value))
+            close = close or (name == b"connection" and value == b"close")
+        if close:
+            head.append(b"connection: close\r\n\r\n")
+        else:
+            head.append(b"\r\n")
+        if request.method == "HEAD":
+            body = b""
+        if len(body) <= SMALL_BYTES:
+            head.append(body)
+            self._transport.write(b"".join(head))
+        else:
+            self._transport.write(b"".join(head))
+            self._transport.write(body)
+        if close:
+            self._transport.close()
+        else:
+            self._advance()
+
+    def _refuse_body(self, request: Request) -> None:
+        self._shared.app.abandon(request)
+        sentence = f"The body is longer than {BODY.value:,} bytes."
+        request.answer(413, canonical.encode({"error": sentence}), JSON_TYPE, ((b"connection", b"close"),))
+
+    def _refuse_bytes(self) -> None:
+        """Turn away what is not HTTP, or too much of it; what was asked before is answered first."""
+        broken = self._waiting.pop() if self._waiting and not self._waiting[-1].whole else None
+        if self._waiting:
+            self._waiting[-1].keep_alive = False
+            self._hold()
+            return
+        if broken is not None and broken.opened and not broken.answered:
+            broken.answered = True
+            self._shared.app.abandon(broken)
         if self._too_large:
             self._turn_away(431, "The request line and headers are too large.")
         else:
@@ -111,9 +408,44 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _turn_away(self, status: int, sentence: str) -> None:
         body = canonical.encode({"error": sentence})
-        self.transport.write(
+        self._transport.write(
             STATUS_LINE[status]
             + b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             + body
         )
-        self.transport.close()
+        self._transport.close()
+
+    # Time.
+
+    def end_late(self, now: float) -> None:
+        """Close the connection when what it waits for did not come in time."""
+        passed = now - self._since
+        if self._full:
+            late = passed > ANSWER_TIME.value
+        elif self._waiting and self._waiting[0].whole:
+            late = False  # it waits for us
+        elif self._waiting or self._in_head:
+            late = passed > ARRIVAL_TIME.value
+        else:
+            late = passed > IDLE_TIME.value
+        if late:
+            (self._transport.abort if self._full else self._transport.close)()
+
+    def abort(self) -> None:
+        """Cut the connection off."""
+        self._transport.abort()
+
+    def end_idle(self) -> None:
+        """Close the connection when it has nothing in work."""
+        if not self._waiting:
+            self._transport.close()
+
+
+def _path(url: bytes) -> str:
+    """The path of a request target, as it was sent; empty where there is none (RFC 9112 section 3.2)."""
+    if not url.startswith(b"/"):
+        try:
+            url = httptools.parse_url(url).path or b""
+        except httptools.HttpParserInvalidURLError:
+            return ""
+    return url.partition(b"?")[0].decode("latin-1")

@@ -17,43 +17,19 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
-from time import monotonic
+from time import monotonic, perf_counter_ns
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from gatewright.kernel.errors import Refusal, Tampered
+from gatewright.kernel.errors import Refusal
 from gatewright.kernel.instants import Instant
-from gatewright.ledger.commitments import preimage
-from gatewright.ledger.receipts import (
-    SALT_BYTES,
-    SEAL_KIND,
-    BatchStatement,
-    batch_paths,
-    format_leaf,
-    pack_batch,
-    pack_token,
-    quote,
-)
-from gatewright.ledger.segments import (
-    BATCH,
-    KEY_BYTES,
-    NONCE_BYTES,
-    SEAL,
-    SEGMENT_RECORDS,
-    SegmentHeader,
-    open_segment,
-    pack_payload,
-    pack_record,
-    pack_statement,
-    scan,
-    wrap_key,
-)
-from gatewright.ledger.tree import leaf_hash
+from gatewright.ledger.receipts import quote
+from gatewright.ledger.segments import SEGMENT_RECORDS
 from gatewright.ports import Signer
+from gatewright.serving.composing import Composed, Composer, Entry, Then
+from gatewright.serving.leftovers import recover
 from gatewright.serving.limits import RECORD_TIME
 from gatewright.serving.open_segment import OpenSegment
 from gatewright.serving.segment_disk import SegmentDisk
@@ -61,40 +37,29 @@ from gatewright.serving.segment_disk import SegmentDisk
 SEGMENT_SECONDS = 2.0
 SEGMENT_BYTES = 256 * 2**20
 RETRY_SECONDS = 0.5
-NAME_BYTES = 8
 COMPOSE_BYTES = 262_144
 """A batch of more payload is composed by the thread: hashing it would hold up the event loop."""
+
+AHEAD_RECORDS = 32
+AHEAD_SECONDS = 0.001
+"""While the disk is busy, promised records are signed when there are so many, or the first waited so long."""
 
 Report = Callable[[Refusal], None]
 
 
-class NotRecorded(Exception):
-    """The record could not be made durable; the answer must not be given."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """A prediction that waits for its record.
-
-    ``parts`` are :func:`~gatewright.ledger.receipts.leaf_parts`; ``inputs`` and ``outputs`` the
-    encodings that are committed to; ``done`` takes the token of the receipt.
-    """
-
-    parts: tuple[str, str, str]
-    request: str
-    inputs: bytes
-    outputs: bytes
-    done: asyncio.Future[str]
-
-
-Composed = tuple[bytes, list[bytes], list[str]]
-"""Frames of a batch, its leaf hashes, and the tokens of its receipts."""
+def _nothing(token: str | None) -> None:
+    """An entry that was settled already."""
 
 
 @dataclass(slots=True)
 class _Batch:
-    """What the thread is to write; ``composed`` is None where it is to compose it, too."""
+    """What the thread is to write to a segment, from its record ``first`` on.
 
+    ``composed`` is None where the thread is to compose it, too.
+    """
+
+    segment: OpenSegment
+    first: int
     entries: list[Entry]
     composed: Composed | None
 
@@ -102,11 +67,15 @@ class _Batch:
 class Recorder:
     """Writes prediction records. ``submit`` on the event loop; the disk's work in a thread of its own.
 
-    The segment belongs to the thread, but while ``_free`` it stands still and the loop may look at it:
-    whoever ends that, ends it under ``_wake``.
+    The segment belongs to the thread, but while ``_free`` it stands still and the loop may look at it;
+    while the thread is ``_appending``, the loop may compose *ahead* what comes after (promised records,
+    whose receipts go before they are on the disk), and says so by ``_coming``. Whoever changes one of
+    the three, does it under ``_wake``.
 
     ``home_key`` wraps each segment's data key; ``entropy`` gives random bytes; ``report`` is told
-    what a person should know, from either thread.
+    what a person should know, from either thread. ``recorded`` and ``not_recorded`` count predictions,
+    ``lost`` those that were promised and could not be kept, ``batches`` group commits, and ``sync_ns``
+    the nanoseconds that the disk took for them.
     """
 
     def __init__(
@@ -122,12 +91,9 @@ class Recorder:
         records: int = SEGMENT_RECORDS,
     ) -> None:
         self._disk = disk
-        self._signer = signer
-        self._worker = signer.public.id
-        self._home_key = home_key
         self._clock = clock
         self._report = report
-        self._entropy = entropy
+        self._composer = Composer(signer, home_key, self._now, entropy)
         self._seconds = seconds
         self._records = records
         self._last = Instant(0)
@@ -135,16 +101,26 @@ class Recorder:
         self._segment: OpenSegment | None = None
         self._abandoned: list[OpenSegment] = []
         self._gathered: list[Entry] = []
-        self._writing: list[Entry] = []
+        self._promised = 0
+        self._flying: list[_Batch] = []
+        self._handed_in: deque[Entry] = deque()
+        self._called = False
         self._since = 0.0
         self._free = False
-        self._batch: _Batch | None = None
+        self._appending = False
+        self._coming = False
+        self._queue: deque[_Batch] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._opened = False
         self._stuck = False
+        self.recorded = 0
+        self.not_recorded = 0
+        self.lost = 0
+        self.batches = 0
+        self.sync_ns = 0
 
     @property
     def healthy(self) -> bool:
@@ -160,18 +136,74 @@ class Recorder:
         self._try_open()
         self._thread.start()
 
+    def recover(self) -> None:
+        """Seal the segments that a crash left open, cut at their last whole batch."""
+        recover(self._disk, self._composer, self._report)
+
     def submit(
-        self, parts: tuple[str, str, str], request: str, inputs: bytes, outputs: bytes
-    ) -> asyncio.Future[str]:
-        """Ask for a record; the future gives the receipt's token, or raises :class:`NotRecorded`."""
+        self,
+        parts: tuple[str, str, str],
+        request: str,
+        inputs: bytes,
+        outputs: bytes,
+        then: Then,
+        *,
+        promised: bool = False,
+    ) -> None:
+        """Ask for a record; ``then`` is called on the loop with the receipt's token, or None without one.
+
+        It is called when the record is on the disk; for a ``promised`` one as soon as it is signed.
+        """
+        self._gather(Entry(parts, quote(request), inputs, outputs, then, promised))
+
+    def submit_from_thread(
+        self,
+        parts: tuple[str, str, str],
+        request: str,
+        inputs: bytes,
+        outputs: bytes,
+        then: Then,
+        *,
+        promised: bool = False,
+    ) -> None:
+        """The same from any other thread; after the end, ``then`` may be called on that thread."""
+        self._handed_in.append(Entry(parts, quote(request), inputs, outputs, then, promised))
+        if self._called:  # the loop was called already and has not looked yet
+            return
+        self._called = True
+        try:
+            self._loop_of().call_soon_threadsafe(self._take_in)
+        except RuntimeError:  # the loop was closed meanwhile
+            self._refuse_handed_in()
+
+    def _take_in(self) -> None:
+        """Gather what other threads handed in."""
+        self._called = False
+        while self._handed_in:
+            self._gather(self._handed_in.popleft())
+
+    def _refuse_handed_in(self) -> None:
+        self._called = False
+        with suppress(IndexError):  # another thread may be at it, too
+            while True:
+                self._handed_in.popleft().then(None)
+
+    def _loop_of(self) -> asyncio.AbstractEventLoop:
         assert self._loop is not None  # noqa: S101 - start comes first
-        done = self._loop.create_future()
+        return self._loop
+
+    def _gather(self, entry: Entry) -> None:
         if not self._gathered:
-            self._loop.call_soon(self._hand_over)
-            if not self._writing:
+            self._loop_of().call_soon(self._hand_over)
+            if not self._flying:
                 self._since = monotonic()
-        self._gathered.append(Entry(parts, quote(request), inputs, outputs, done))
-        return done
+        self._gathered.append(entry)
+        if entry.promised:
+            self._promised += 1
+            if self._promised == AHEAD_RECORDS:
+                self._loop_of().call_soon(self._go_ahead)
+            elif self._promised == 1:
+                self._loop_of().call_later(AHEAD_SECONDS, self._go_ahead)
 
     def _hand_over(self) -> None:
         """Give the thread all that was gathered as one batch; when it is not free, it asks later."""
@@ -183,25 +215,58 @@ class Recorder:
                 return
             segment = self._segment
             self._free = segment is None
+            self._appending = self._coming = segment is not None
         if segment is None:
             self._refuse_all()
-            return
-        room = max(1, self._records - segment.size)
-        self._writing, self._gathered = self._gathered[:room], self._gathered[room:]
-        self._since = monotonic()
-        batch = _Batch(self._writing, self._compose_here(segment, self._writing))
-        with self._wake:
-            self._batch = batch
-            self._wake.notify()
+        else:
+            room = max(1, self._records - segment.planned)
+            self._send(segment, self._gathered[:room], self._gathered[room:])
 
-    def _compose_here(self, segment: OpenSegment, entries: list[Entry]) -> Composed | None:
+    def _go_ahead(self) -> None:
+        """While the thread waits for the disk, compose what was promised, to be written next."""
+        with self._wake:
+            segment = self._segment
+            if not self._promised or not self._appending or self._coming or segment is None:
+                return
+            if segment.planned >= self._records:  # it is sealed first
+                return
+            self._coming = True
+        promised = [entry for entry in self._gathered if entry.promised][: self._records - segment.planned]
+        taken = set(map(id, promised))
+        self._send(segment, promised, [entry for entry in self._gathered if id(entry) not in taken])
+
+    def _send(self, segment: OpenSegment, entries: list[Entry], left: list[Entry]) -> None:
+        """Hand over some of what was gathered; the segment has room for it."""
+        self._gathered = left
+        self._promised = sum(entry.promised for entry in left)
+        if not self._flying:
+            self._since = monotonic()
+        batch = _Batch(
+            segment, segment.planned, entries, self._compose_here(segment, segment.planned, entries)
+        )
+        segment.planned += len(entries)
+        self._flying.append(batch)
+        with self._wake:
+            self._queue.append(batch)
+            self._coming = False
+            self._wake.notify()
+        if batch.composed is not None:
+            self._promise(batch.entries, batch.composed[2])
+
+    def _compose_here(self, segment: OpenSegment, first: int, entries: list[Entry]) -> Composed | None:
         """A small batch, composed; what fails here fails again in the thread, which knows what to do."""
         if sum(len(entry.inputs) + len(entry.outputs) for entry in entries) > COMPOSE_BYTES:
             return None
         try:
-            return self._compose(segment, entries)
+            return self._composer.batch(segment, first, entries)
         except Exception:  # noqa: BLE001 - see above
             return None
+
+    def _promise(self, entries: list[Entry], tokens: list[str]) -> None:
+        """Let the promised ones of a batch go, before it is on the disk."""
+        for entry, token in zip(entries, tokens, strict=True):
+            if entry.promised:
+                self._tell(entry, token)
 
     def refuse_stuck(self) -> None:
         """Refuse what waits for a disk that does not come back; called every now and then.
@@ -210,12 +275,13 @@ class Recorder:
         opened or salvaged; ``_since`` is when either began to wait.
         """
         late = monotonic() - self._since > RECORD_TIME.value or not self._thread.is_alive()
-        if late and (self._writing or self._gathered):
+        if late and (self._flying or self._gathered):
             self._stuck = True
             self._refuse_all()
 
     def _refuse_all(self) -> None:
-        stuck, self._writing, self._gathered = [*self._writing, *self._gathered], [], []
+        stuck = [entry for batch in self._flying for entry in batch.entries] + self._gathered
+        self._flying, self._gathered, self._promised = [], [], 0
         self._settle(stuck, None)
 
     def close(self) -> None:
@@ -225,22 +291,30 @@ class Recorder:
             self._wake.notify()
         self._thread.join(RECORD_TIME.value)
 
-    def _answer(self, entries: Sequence[Entry], tokens: Sequence[str] | None) -> None:
+    def _answer(self, batch: _Batch, tokens: Sequence[str] | None) -> None:
         """Let the answers of a batch go, and begin the next one."""
-        if self._writing is entries:  # not where the next batch was handed over meanwhile
-            self._writing = []
+        if batch in self._flying:  # not where it was refused meanwhile
+            self._flying.remove(batch)
             self._since = monotonic()
-        self._settle(entries, tokens)
+        self._settle(batch.entries, tokens)
         self._hand_over()
+        self._go_ahead()
 
     def _settle(self, entries: Sequence[Entry], tokens: Sequence[str] | None) -> None:
+        if tokens is None:
+            self.not_recorded += len(entries)
+        else:
+            self.recorded += len(entries)
+            self.batches += 1
         for place, entry in enumerate(entries):
-            if entry.done.done():
-                continue
-            if tokens is None:
-                entry.done.set_exception(NotRecorded())
-            else:
-                entry.done.set_result(tokens[place])
+            self._tell(entry, None if tokens is None else tokens[place])
+
+    def _tell(self, entry: Entry, token: str | None) -> None:
+        then, entry.then = entry.then, _nothing
+        try:
+            then(token)
+        except Exception as error:  # noqa: BLE001 - one caller's fault is not the next one's
+            self._say("serving.fault", "An answer failed after its record.", error)
 
     # In the thread.
 
@@ -250,14 +324,17 @@ class Recorder:
             batch = self._next()
             if batch is None and self._closing and not self._left():
                 break
-            settled = (self._answer, batch.entries, self._write_or_refuse(batch)) if batch else None
-            if settled and not self._to_tend():
+            settled = (self._answer, batch, self._write_or_refuse(batch)) if batch else None
+            with self._wake:
+                self._appending = bool(self._queue) or self._coming
+            if settled and (self._appending or self._to_tend()):
+                self._call(*settled)
+            elif settled:
                 self._release(*settled)
                 continue
-            if settled:
-                self._call(*settled)
-            self._tend()
-            self._release(self._hand_over)
+            if not self._appending:
+                self._tend()
+                self._release(self._hand_over)
         self._end()
 
     def _release(self, then: Callable[..., None], *values: object) -> None:
@@ -268,15 +345,14 @@ class Recorder:
     def _next(self) -> _Batch | None:
         """Wait for a batch, or until something else is to be done (None); the segment is the thread's again."""
         with self._wake:
-            while self._batch is None:
+            while not self._queue:
                 over = self._closing and not self._left()
                 if self._free and (over or not self._wake.wait(self._pause())) and self._free:
                     self._free = False
                     return None
                 if not self._free:
-                    self._wake.wait_for(lambda: self._batch is not None)
-            batch, self._batch = self._batch, None
-        return batch
+                    self._wake.wait_for(lambda: bool(self._queue))
+            return self._queue.popleft()
 
     def _left(self) -> bool:
         """Whether the loop, while there is one, still has something to hand over."""
@@ -323,7 +399,7 @@ class Recorder:
 
     def _try_open(self) -> None:
         try:
-            self._segment = self._open()
+            self._segment = self._composer.begin(self._disk)
         except Exception as error:  # noqa: BLE001 - the thread must outlive every fault, to try again
             if str(error) != self._fault:
                 self._fault = str(error)
@@ -337,86 +413,51 @@ class Recorder:
             self._fault = None
             self._opened = True
 
-    def _open(self) -> OpenSegment:
-        now = self._now()
-        name = f"{now.ns:020d}-{self._entropy(NAME_BYTES).hex()}"  # names sort as times do
-        key = self._entropy(KEY_BYTES)
-        wrapped = wrap_key(self._home_key, key, segment=name, nonce=self._entropy(NONCE_BYTES))
-        head = open_segment(SegmentHeader(segment=name, worker=self._worker, opened=now, wrapped_key=wrapped))
-        handle = self._disk.create(name, head)
-        return OpenSegment(name, quote(name), handle, AESGCM(key), len(head))
-
     def _write_or_refuse(self, batch: _Batch) -> list[str] | None:
         """Whatever fails while a batch is made, nobody is left waiting and nobody is answered."""
         try:
-            return self._write(batch)
+            tokens = self._write(batch)
         except Exception as error:  # noqa: BLE001 - a fault here would end the thread, and with it every answer
-            if self._segment is not None:
-                self._abandon(self._segment, error)
-            return None
+            tokens = None
+            if self._segment is batch.segment:
+                self._abandon(batch.segment, error)
+        if tokens is None and batch.composed is not None:
+            self._lose(sum(entry.promised for entry in batch.entries))
+        return tokens
+
+    def _lose(self, count: int) -> None:
+        self.lost += count
+        if count:
+            self._report(
+                Refusal(
+                    code="serving.promises-lost",
+                    what=f"{count:,} predictions were answered and could not be recorded.",
+                    why="The disk failed before they were on it; asynchronous recording allows that.",
+                )
+            )
 
     def _write(self, batch: _Batch) -> list[str] | None:
         """One batch; the receipts' tokens, or None when it is not durable."""
-        segment = self._segment
-        if segment is None:
+        segment = batch.segment
+        if segment is not self._segment:
             return None
-        frames, hashes, tokens = batch.composed or self._compose(segment, batch.entries)
+        frames, hashes, tokens = batch.composed or self._composer.batch(segment, batch.first, batch.entries)
+        begun = perf_counter_ns()
         try:
             self._disk.append(segment.handle, frames)
         except OSError as error:
             self._abandon(segment, error)
             return None
+        self.sync_ns += perf_counter_ns() - begun
         if not segment.size:
             segment.first_at = monotonic()
         segment.good_bytes += len(frames)
         segment.grow(hashes)
         return tokens
 
-    def _compose(self, segment: OpenSegment, entries: list[Entry]) -> Composed:
-        time = str(self._now())
-        random = self._entropy(2 * SALT_BYTES * len(entries))
-        frames, hashes, leaves, salts = [], [], [], []
-        for place, entry in enumerate(entries):
-            seq = segment.size + place
-            salt = random[2 * SALT_BYTES * place : 2 * SALT_BYTES * (place + 1)]
-            leaf = format_leaf(
-                entry.parts,
-                digests=(
-                    sha256(preimage(salt[:SALT_BYTES], entry.inputs)).hexdigest(),
-                    sha256(preimage(salt[SALT_BYTES:], entry.outputs)).hexdigest(),
-                ),
-                request=entry.request,
-                segment=segment.quoted,
-                seq=seq,
-                time=time,
-            )
-            frames.append(
-                pack_record(segment.cipher, seq, leaf, pack_payload(salt, entry.inputs, entry.outputs))
-            )
-            hashes.append(leaf_hash(leaf))
-            leaves.append(leaf)
-            salts.append(salt)
-        root, paths = batch_paths(hashes)
-        statement = BatchStatement(
-            segment=segment.name, first=segment.size, size=len(entries), root=root, worker=self._worker
-        ).encode()
-        signature = self._signer.sign(statement)
-        frames.append(pack_statement(BATCH, statement, signature))
-        shared = pack_batch(statement, signature)
-        tokens = [
-            pack_token(*each) for each in zip(leaves, [shared] * len(leaves), paths, salts, strict=True)
-        ]
-        return b"".join(frames), hashes, tokens
-
-    def _seal_frame(self, name: str, size: int, root: bytes) -> bytes:
-        statement = BatchStatement(
-            segment=name, first=0, size=size, root=root, worker=self._worker, kind=SEAL_KIND
-        ).encode()
-        return pack_statement(SEAL, statement, self._signer.sign(statement))
-
     def _seal(self, segment: OpenSegment) -> None:
         try:
-            self._disk.append(segment.handle, self._seal_frame(segment.name, segment.size, segment.root()))
+            self._disk.append(segment.handle, self._composer.seal(segment.name, segment.size, segment.root()))
             self._disk.seal(segment.name)
         except Exception as error:  # noqa: BLE001 - the thread must outlive every fault, to salvage and go on
             self._abandon(segment, error)
@@ -444,7 +485,7 @@ class Recorder:
                 if segment.size:
                     good = self._disk.read(segment.name)[: segment.good_bytes]
                     self._disk.rewrite(
-                        segment.name, good + self._seal_frame(segment.name, segment.size, segment.root())
+                        segment.name, good + self._composer.seal(segment.name, segment.size, segment.root())
                     )
                 else:
                     self._disk.discard(segment.name)
@@ -468,36 +509,3 @@ class Recorder:
         why = error.strerror if isinstance(error, OSError) else None
         with suppress(Exception):  # nobody may be there to hear it; the thread must outlive that
             self._report(Refusal(code=code, what=what, why=why or type(error).__name__))
-
-    # Before the thread begins.
-
-    def recover(self) -> None:
-        """Seal the segments that a crash left open, cut at their last whole batch."""
-        for name in self._disk.leftovers():
-            try:
-                self._recover(name)
-            except OSError as error:
-                self._say(
-                    "serving.segment-leftover",
-                    f"Segment {name} of an earlier run could not be sealed.",
-                    error,
-                )
-
-    def _recover(self, name: str) -> None:
-        data = self._disk.read(name)
-        try:
-            found = scan(data)
-        except Tampered as error:
-            self._report(error.refusal)
-            self._disk.set_aside(name)
-            return
-        if found.torn is not None:
-            self._report(found.torn)
-            self._disk.keep_tail(name, data[found.good_bytes :])
-        if not found.leaves:
-            self._disk.discard(name)
-            return
-        good = data[: found.good_bytes]
-        if not found.sealed:
-            good += self._seal_frame(found.header.segment, len(found.leaves), found.root)
-        self._disk.rewrite(name, good)

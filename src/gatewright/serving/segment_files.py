@@ -17,6 +17,7 @@ OPEN = ".open"
 SEALED = ".sealed"
 DAMAGED = ".damaged"
 LOCK_FILE = "serve.lock"
+_LISTED = 4_096
 RESERVE_BYTES = 4 * 2**20
 """A new segment is begun only where this much room is left, so that readiness does not flicker."""
 
@@ -113,33 +114,49 @@ class SegmentFiles:
 
 
 class WorkerLock:
-    """The one worker of a folder: an flock that ends with the process, however it ends."""
+    """The one server of a folder: an flock that ends with its last process, however each ends.
+
+    Children to whom ``handle`` is passed hold it, too: while one of them lives, no other server
+    begins, even when the parent was killed. The file lists the processes, for who is refused.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock. Raises Misuse, naming the holder, when another worker has it."""
+        """Take the lock. Raises Misuse, naming the holders, when another server has it."""
         path = folder / LOCK_FILE
         try:
             folder.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _FILE)
+            self.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _FILE)
         except OSError as error:
             raise DependencyFailed(
                 "serving.segments-folder", "The segments folder cannot be used.", why=str(error)
             ) from None
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._handle, 20, 0).strip().decode("ascii", "replace")
-            os.close(self._handle)
+            holders = ", ".join(str(each) for each in _alive(self.handle)) or "unknown"
+            os.close(self.handle)
             raise Misuse(
                 "serving.second-worker",
-                f"This home is served already, by process {holder or 'unknown'}.",
-                why="One worker writes the prediction records of a home.",
+                f"This home is served already, by process {holders}.",
+                why="One server writes the prediction records of a home.",
                 next="Stop that process first, or use the endpoint it serves.",
                 place=str(path),
             ) from None
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+        os.ftruncate(self.handle, 0)
+        enlist(self.handle)
 
     def release(self) -> None:
-        """Let the next worker in."""
-        os.close(self._handle)
+        """Let the next server in, once the children are gone."""
+        os.close(self.handle)
+
+
+def enlist(handle: int) -> None:
+    """Name this process in the list of a lock that it holds or was passed."""
+    os.write(handle, b"%d\n" % os.getpid())
+
+
+def _alive(handle: int) -> list[int]:
+    """The processes that the list of a lock names: the first, or those that it left behind."""
+    listed = [int(word) for word in os.pread(handle, _LISTED, 0).split() if word.isdigit()]
+    alive = [each for each in listed if Path(f"/proc/{each}").exists()]
+    return alive[:1] if alive[:1] == listed[:1] else alive

@@ -276,6 +276,43 @@ def test_sv17_compressed_bodies_are_not_expanded(server: Running) -> None:
     assert 415 == post(server, b"\x1f\x8b" + bytes(100), content_encoding="gzip, gzip").status_code
 
 
+EVIL_PATTERNS = ("(a+)+$", "(a|aa)*b", "a{1,65535}{1,65535}", "[" * 5_000)
+
+
+@pytest.mark.parametrize("pattern", EVIL_PATTERNS)
+def test_sv06_a_pattern_is_only_text(server: Running, pattern: str) -> None:
+    """SV-06: no field is read as a pattern: in parameters it is not looked at, as a name it is not found."""
+    parameters = {"filter": pattern, "guided_regex": pattern, "schema": {"pattern": pattern}}
+    body = question(parameters=parameters) | {"parameters": parameters}
+
+    assert 200 == post(server, json.dumps(body).encode()).status_code
+    assert 400 == post(server, json.dumps(body | {"outputs": [{"name": pattern}]}).encode()).status_code
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/form-data; boundary=" + "x" * 4_000,
+        "application/x-www-form-urlencoded; !=" + '"' + "\\" * 4_000,
+        "application/json" + "; a=b" * 1_000,
+        "multipart/form-data; " + "=" * 8_000,
+    ],
+)
+def test_sv09_options_of_a_type_are_not_parsed(server: Running, kind: str) -> None:
+    """SV-09: however long the options of a type, only what stands before them counts (a form may be JSON)."""
+    expected = 415 if kind.startswith("multipart") else 200
+    assert expected == post(server, json.dumps(question()).encode(), content_type=kind).status_code
+
+
+def test_sv10_parts_and_ranges_are_not_known(server: Running) -> None:
+    """SV-10: a multipart body is refused by its head, and a list of ranges changes no answer."""
+    ranges = "bytes=" + ",".join(f"{at}-" for at in range(2_000))
+    part = b'--x\r\nContent-Disposition: form-data; name="f"\r\n\r\n' + b"y" * 100_000
+
+    assert 415 == post(server, part, content_type="multipart/form-data; boundary=x").status_code
+    assert 200 == server.client.get("/v2", headers={"range": ranges}).status_code
+
+
 @pytest.mark.parametrize("rows", [500, 8_000])
 def test_sv18_many_rows_are_one_answer(server: Running, rows: int) -> None:
     """SV-18: thousands of rows in one request are answered, one answer a row."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from gatewright.serving.admission import Turned
-from gatewright.serving.codec import check_depth, read_request
+from gatewright.serving.frames import check_depth, read_request
 
 MIB = 2**20
 HUNG_S = 300.0

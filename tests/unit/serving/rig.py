@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import threading
@@ -40,6 +41,7 @@ from gatewright.releases.keys import PublicKey
 from gatewright.releases.manifest import ReleaseManifest
 from gatewright.releases.statement import Countersignature, DeploymentDecision, sealed_claim
 from gatewright.releases.trust import TrustRoot
+from gatewright.serving.recorder import Recorder
 from gatewright.serving.worker import Worker, WorkerSettings
 
 COLUMNS = ("radius", "texture", "area")
@@ -80,17 +82,26 @@ class TestSigner:
         return bytes(self._private.sign(message))
 
 
-def linear_model(weight: float) -> bytes:
-    """ONNX: probabilities = sigmoid of a weighted sum, label = argmax."""
+def token_of(
+    recorder: Recorder, parts: tuple[str, str, str], request: str, *, promised: bool = False
+) -> asyncio.Future[str | None]:
+    """A prediction handed to the recorder, on its loop: the token of its receipt, or None."""
+    done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    recorder.submit(parts, request, b"in", b"out", done.set_result, promised=promised)
+    return done
+
+
+def linear_model(weight: float, name: str = "X") -> bytes:
+    """ONNX: probabilities = sigmoid of a weighted sum of the input, label = argmax."""
     weights = np.array([[-weight, weight]] * 3, np.float32)
     graph = helper.make_graph(
         [
-            helper.make_node("MatMul", ["X", "W"], ["scores"]),
+            helper.make_node("MatMul", [name, "W"], ["scores"]),
             helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
             helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
         ],
         "linear",
-        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 3])],
         [
             helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2]),
@@ -99,6 +110,11 @@ def linear_model(weight: float) -> bytes:
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(made.SerializeToString())
+
+
+def api_key(name: str, secret: str, **limits: Any) -> ApiKey:
+    """A key of this secret."""
+    return ApiKey(id=name, digest=Digest(hashlib.sha256(secret.encode()).hexdigest()), **limits)
 
 
 @dataclass
@@ -113,6 +129,9 @@ class Rig:
     data_key: bytes = bytes(range(32))
     secret: str = "gw_test-secret"  # noqa: S105 - the key of a test
     said: list[str] = field(default_factory=list)
+    roots: dict[str, str] = field(default_factory=dict)
+    """The version of every release made, by the hexadecimal of its root."""
+    clock: Callable[[], Instant] = field(default_factory=lambda: lambda: Instant(time.time_ns()))
 
     def __post_init__(self) -> None:
         (self.folder / "blobs").mkdir()
@@ -143,11 +162,11 @@ class Rig:
         signature: ModelSignature = SIGNATURE,
         endpoint: str = "tumour",
         thresholds: Mapping[str, float] | None = None,
+        policy: bytes = b"# rules\n",
     ) -> ReleaseRef:
         """A signed release with an allowing decision, all of it in the blobs."""
         model = linear_model(float(version)) if model is None else model
         report = canonical.encode({"model": Digest.of(model).hex})
-        policy = b"# rules\n"
         verdict = canonical.encode(
             {"decision": "allow", "policy": Digest.of(policy).hex, "report": Digest.of(report).hex}
         )
@@ -172,6 +191,7 @@ class Rig:
         }
         digests = {name: self.blobs.put(data) for name, data in resources.items()}
         root = root_of_resources(digests)
+        self.roots[root.hex] = str(version)
         decision = DeploymentDecision(
             root=root, endpoint=endpoint, verdict=digests["verdict.json"], approvals=(), plan=1, time=NOW
         )
@@ -193,11 +213,20 @@ class Rig:
         *,
         endpoint: str = "tumour",
         others: tuple[EndpointPlan, ...] = (),
+        keys: tuple[ApiKey, ...] = (),
+        issued: Instant = NOW,
+        expires: Instant | None = None,
+        **traffic: Any,
     ) -> bytes:
-        """A signed plan of one endpoint, whose key is :attr:`secret`."""
-        key = ApiKey(id="key-1", digest=Digest(hashlib.sha256(self.secret.encode()).hexdigest()))
-        found = EndpointPlan(endpoint=Name(endpoint), champion=champion, previous=previous, keys=(key,))
-        plan = TrafficPlan(number=number, issued=NOW, endpoints=(found, *others))
+        """A signed plan of one endpoint, whose key is :attr:`secret`; ``traffic`` as in its EndpointPlan."""
+        found = EndpointPlan(
+            endpoint=Name(endpoint),
+            champion=champion,
+            previous=previous,
+            keys=keys or (api_key("key-1", self.secret),),
+            **traffic,
+        )
+        plan = TrafficPlan(number=number, issued=issued, endpoints=(found, *others), expires=expires)
         return sealed(PLAN_TYPE, encode_plan(plan), self.signers).encode()
 
     def publish(self, envelope: bytes) -> None:
@@ -208,9 +237,9 @@ class Rig:
 
     def start(self, **values: Any) -> Running:
         """A worker in a thread, once it answers."""
-        disk = values.pop("disk", None)
+        disk, identity, verify = (values.pop(name, None) for name in ("disk", "identity", "verify"))
         settings = WorkerSettings(plan=self.plan_path, segments=self.segments, port=0, **values)
-        return Running(self, settings, disk)
+        return Running(self, settings, disk, identity=identity, verify=verify)
 
     @contextmanager
     def running(self, **values: Any) -> Iterator[Running]:
@@ -225,7 +254,9 @@ class Rig:
 class Running:
     """A worker that answers, and a client for it."""
 
-    def __init__(self, rig: Rig, settings: WorkerSettings, disk: Any) -> None:
+    def __init__(
+        self, rig: Rig, settings: WorkerSettings, disk: Any, identity: Any = None, verify: Any = None
+    ) -> None:
         self.rig = rig
         answering = threading.Event()
         self.url = ""
@@ -241,8 +272,9 @@ class Running:
             signer=rig.worker,
             data_key=rig.data_key,
             trust=rig.trust,
-            clock=lambda: Instant(time.time_ns()),
+            clock=rig.clock,
             disk=disk,
+            identity=identity,
             say=rig.said.append,
             ready=ready,
         )
@@ -260,13 +292,16 @@ class Running:
         if self.fault is not None:
             raise self.fault
         self.client = httpx.Client(
-            base_url=self.url, headers={"authorization": f"Bearer {rig.secret}"}, timeout=WAIT_S
+            base_url=self.url,
+            headers={"authorization": f"Bearer {rig.secret}"},
+            timeout=WAIT_S,
+            verify=True if verify is None else verify,
         )
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port."""
-        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        host, _, port = self.url.partition("://")[2].rpartition(":")
         return host, int(port)
 
     def infer(self, path: str = "/v2/models/tumour/infer", **change: Any) -> httpx.Response:

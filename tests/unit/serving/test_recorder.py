@@ -20,9 +20,9 @@ from gatewright.ledger.receipts import PredictionRecord, Receipt, leaf_parts, ma
 from gatewright.ledger.segments import open_payload, scan, unwrap_key, verify_segment
 from gatewright.serving import recorder as recording
 from gatewright.serving.limits import RECORD_TIME
-from gatewright.serving.recorder import NotRecorded, Recorder
+from gatewright.serving.recorder import Recorder
 from gatewright.serving.segment_files import SegmentFiles
-from unit.serving.rig import Rig, wait_for
+from unit.serving.rig import Rig, token_of, wait_for
 
 PARTS = leaf_parts(endpoint="tumour", key="key-1", plan=1, release=Digest.of(b"release"))
 
@@ -82,16 +82,16 @@ class Desk:
         self.loop.call_soon_threadsafe(self.recorder.start, self.loop)
         wait_for(self.recorder._thread.is_alive)
 
-    def ask(self, count: int = 1) -> list[str | BaseException]:
-        """Tokens, or what was raised, of this many predictions at once."""
-        return self.ask_later(count).result(60)
+    def ask(self, count: int = 1, *, promised: bool = False) -> list[str | None]:
+        """Tokens, or None where there is no record, of this many predictions at once."""
+        return self.ask_later(count, promised=promised).result(60)
 
-    def ask_later(self, count: int = 1) -> Future[list[str | BaseException]]:
+    def ask_later(self, count: int = 1, *, promised: bool = False) -> Future[list[str | None]]:
         """The same, not waited for."""
 
-        async def all_of_them() -> list[str | BaseException]:
-            asked = [self.recorder.submit(PARTS, f"q-{each}", b"in", b"out") for each in range(count)]
-            return await asyncio.gather(*asked, return_exceptions=True)
+        async def all_of_them() -> list[str | None]:
+            asked = [token_of(self.recorder, PARTS, f"q-{each}", promised=promised) for each in range(count)]
+            return await asyncio.gather(*asked)
 
         return asyncio.run_coroutine_threadsafe(all_of_them(), self.loop)
 
@@ -134,7 +134,7 @@ def recorded(rig: Rig) -> list[PredictionRecord]:
 
 def refused(answers: list[Any]) -> list[bool]:
     """Which of the answers were withheld."""
-    return [isinstance(each, NotRecorded) for each in answers]
+    return [each is None for each in answers]
 
 
 def test_what_is_asked_together_is_signed_together(rig: Rig, disk: FailingFiles) -> None:
@@ -276,9 +276,10 @@ def test_a_file_that_is_no_segment_is_set_aside(rig: Rig, disk: FailingFiles) ->
 def test_a_fault_of_the_signer_withholds_answers_and_ends_nothing(rig: Rig, disk: FailingFiles) -> None:
     """Whatever fails while a batch is made, its callers are refused and the next batch is written."""
     with desk(rig, disk) as found:
-        good, found.recorder._entropy = found.recorder._entropy, lambda count: b"short"[:count]
+        composer = found.recorder._composer
+        good, composer._entropy = composer._entropy, lambda count: b"short"[:count]
         assert [True] == refused(found.ask())
-        found.recorder._entropy = good
+        composer._entropy = good
         wait_for(lambda: found.recorder._segment is not None)
         assert [False] == refused(found.ask())
 
@@ -307,7 +308,7 @@ def test_a_disk_that_hangs_anywhere_is_noticed_and_comes_back(
         first = found.ask_later()
         disk.reached.wait()
         waiting = found.ask_later(2)
-        wait_for(lambda: bool(found.recorder._gathered) or bool(found.recorder._writing))
+        wait_for(lambda: bool(found.recorder._gathered) or bool(found.recorder._flying))
         while not (first.done() and waiting.done()):
             found.loop.call_soon_threadsafe(found.recorder.refuse_stuck)
             time.sleep(0.01)
@@ -326,13 +327,15 @@ def test_an_answer_does_not_hide_the_next_batch(rig: Rig, disk: FailingFiles) ->
     """The answer of one batch, arriving late, leaves the batch that is being written as it is."""
     with desk(rig, disk) as found:
         found.ask()
-        one = [object()]
-        found.recorder._writing = one  # type: ignore[assignment]
-        found.recorder._answer([], [])
-        still = found.recorder._writing
-        found.recorder._writing = []
+        segment = found.recorder._segment
+        assert segment is not None
+        late, next_one = (recording._Batch(segment, first, [], None) for first in (0, 1))
+        found.recorder._flying = [next_one]
+        found.recorder._answer(late, [])
+        still = found.recorder._flying
+        found.recorder._flying = []
 
-    assert still is one
+    assert [next_one] == still
 
 
 def test_nobody_to_tell_stops_nothing(rig: Rig, disk: FailingFiles) -> None:
@@ -373,3 +376,45 @@ def test_a_seal_that_only_its_folder_missed_holds_up_no_other(rig: Rig, disk: Fa
 
     assert 2 == len(recorded(rig))
     assert [] == list(rig.segments.glob("*.open"))
+
+
+def test_what_is_promised_is_answered_before_it_is_on_the_disk(rig: Rig, disk: FailingFiles) -> None:
+    """A disk that hangs holds up durable answers only; each promise is signed, and kept when the disk is back."""
+    back = threading.Event()
+    with desk(rig, disk) as found:
+        disk.held["append"] = back
+        durable = found.ask_later(2)
+        disk.reached.wait()
+        promised = found.ask_later(40, promised=True).result(60)
+        waits = not durable.done()
+        disk.held = {}
+        back.set()
+        kept = durable.result(60)
+
+    receipts = [Receipt.parse(token) for token in [*kept, *promised] if token is not None]
+    expected = {each.leaf for each in receipts}
+    assert waits
+    assert 42 == len(expected)
+    for each in receipts:
+        verify_receipt(each, rig.worker.public)
+    assert expected == {leaf for data in sealed(rig) for leaf in scan(data).leaves}
+
+
+def test_a_promise_that_cannot_be_kept_is_counted_and_its_number_not_given_again(
+    rig: Rig, disk: FailingFiles
+) -> None:
+    """When the disk fails, what was promised is said and counted as lost; no later record takes its place."""
+    with desk(rig, disk) as found:
+        assert [False] == refused(found.ask())
+        disk.faults["append"] = errno.EIO
+        promised = [Receipt.parse(token) for token in found.ask(40, promised=True) if token]
+        wait_for(lambda: found.recorder.lost > 0)
+        disk.faults = {}
+        wait_for(lambda: found.recorder.healthy)
+        wait_for(lambda: [False] == refused(found.ask(promised=True)))
+
+    written = {f"{each.segment}/{each.seq}" for each in recorded(rig)}
+    assert promised
+    assert set() == written & {each.id for each in promised}
+    assert "serving.promises-lost" in {each.code for each in found.said}
+    assert found.recorder.lost >= len(promised)

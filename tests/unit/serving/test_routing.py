@@ -4,27 +4,15 @@ import json
 
 import pytest
 
-from gatewright.kernel.digests import Digest
+from gatewright.deployments.plan import Portion
+from gatewright.kernel.names import Name
 from gatewright.serving.admission import Admitted, Turned
-from gatewright.serving.codec import Codec
-from gatewright.serving.engine import Engine
-from gatewright.serving.routing import Ask, LoadedRelease, find, make_route, make_table
-from unit.serving.rig import SIGNATURE, linear_model
+from gatewright.serving.routing import Ask, Served, Table, close_table, find, make_table
+from unit.serving.routes import ref, route_of
 
-RELEASE = LoadedRelease(
-    root=Digest.of(b"r"),
-    version=3,
-    signature=SIGNATURE,
-    codec=Codec(SIGNATURE),
-    engine=Engine(linear_model(1.0), SIGNATURE),
-)
 CALLER = Admitted(digest=b"", id="key-1", endpoint="tumour")
 STRANGER = Admitted(digest=b"", id="key-2", endpoint="other")
-TABLE = make_table(
-    7,
-    (make_route("tumour", champion=RELEASE, previous=None, keys=("key-1",), plan=7),),
-    (CALLER, STRANGER),
-)
+TABLE = make_table(7, (route_of(ref(3), number=7),), (CALLER, STRANGER))
 
 
 @pytest.mark.parametrize("version", ["", "/versions/3"])
@@ -86,3 +74,37 @@ def test_metadata_names_the_columns_of_each_input() -> None:
     found = json.loads(TABLE.routes[0].metadata)
 
     assert {"columns": {"X": ["radius", "texture", "area"]}} == found["parameters"]
+
+
+def pinned(table: Table, version: int) -> Served | None:
+    """What the path with a version leads to."""
+    return find(table, f"/v2/models/tumour/versions/{version}/infer", "POST", (CALLER,))[0].pinned
+
+
+def test_a_version_that_shares_the_traffic_has_its_paths() -> None:
+    """The champion and a canary can be asked for by version; a shadow, a fallback and the previous one cannot."""
+    canary = Portion(name=Name("canary"), release=ref(4), share=100)
+    route = route_of(ref(3), canary=canary, shadow=ref(5), fallback=ref(6), previous=ref(2))
+    table = make_table(7, (route,), (CALLER,))
+
+    assert [3, 4] == [found.release.version for version in (3, 4) if (found := pinned(table, version))]
+    assert find(table, "/v2/models/tumour/infer", "POST", (CALLER,))[0].pinned is None
+    for version in (2, 5, 6):
+        with pytest.raises(Turned) as caught:
+            pinned(table, version)
+        assert 404 == caught.value.status
+    assert ["3", "4"] == json.loads(route.metadata)["versions"]
+
+
+def test_a_closed_table_keeps_its_paths_and_has_no_routes() -> None:
+    """Whoever calls is told why nothing is answered, and the server knows that it is not ready."""
+    table = close_table(TABLE, "Closed.")
+    target, _ = find(table, "/v2/models/tumour/infer", "POST", (CALLER,))
+
+    assert target.route is not None
+    assert ("Closed.", (), 7, TABLE.admitted) == (
+        target.route.closed,
+        table.routes,
+        table.number,
+        table.admitted,
+    )

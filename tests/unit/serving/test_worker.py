@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,11 +19,12 @@ import pytest
 from gatewright.kernel.errors import DependencyFailed, Misuse
 from gatewright.ledger.receipts import Receipt, matches, verify_receipt
 from gatewright.models.tensors import encode_arrays
-from gatewright.serving import app, recorder
+from gatewright.serving import overload, recorder
 from gatewright.serving.limits import BODY, RECORD_TIME, REQUESTS
 from gatewright.serving.segment_files import WorkerLock
-from gatewright.serving.worker import STATUS_FILE, WorkerSettings, bind
-from unit.serving.rig import Rig, Running, error_of, question, wait_for
+from gatewright.serving.slots import bind
+from gatewright.serving.worker import STATUS_FILE, WorkerSettings
+from unit.serving.rig import WAIT_S, Rig, Running, error_of, question, wait_for
 from unit.serving.test_recorder import FailingFiles, recorded
 
 
@@ -192,7 +194,7 @@ def test_a_second_worker_is_refused_and_told_which_one_serves(rig: Rig) -> None:
 
 
 def test_addresses_beyond_the_loopback_are_refused() -> None:
-    """Without encryption the worker listens on the loopback only; a taken port is a dependency that failed."""
+    """What is neither encrypted nor said to be so in front listens on the loopback only; a taken port fails."""
     with pytest.raises(Misuse):
         bind("0.0.0.0", 0)  # noqa: S104 - that it is refused is the point
     taken = bind("127.0.0.1", 0)
@@ -302,9 +304,16 @@ def test_more_requests_than_the_limit_are_asked_to_come_again(
 ) -> None:
     """Beyond the number of requests in work, predictions are 503 with Retry-After, before their body is read."""
     running = serve_first(rig)
-    monkeypatch.setattr(app, "REQUESTS", replace(REQUESTS, value=0))
-    answer = running.infer()
-    live = running.client.get("/v2/health/live")
+    monkeypatch.setattr(overload, "REQUESTS", replace(REQUESTS, value=1))
+    head = (
+        f"POST /v2/models/tumour/infer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {rig.secret}\r\n"
+        "Content-Length: 10\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection(running.address, WAIT_S) as first:
+        first.sendall(head.encode())
+        assert first.recv(100).startswith(b"HTTP/1.1 100 ")
+        answer = running.infer()
+        live = running.client.get("/v2/health/live")
     running.stop()
 
     assert (503, "1", 200) == (answer.status_code, answer.headers["retry-after"], live.status_code)
