@@ -37,8 +37,8 @@ test: lint $(WITH_TORCH) ## everything that must hold: lint, types, contracts, t
 bench: $(READY) ## measure the demo's steps, --help and the latency of one prediction
 	@$(BIN)/python bench/run.py
 
-bench-peers: $(READY) ## the Adult endpoint beside MLServer and MLflow, each in its own environment
-	@$(BIN)/python bench/peers.py "$${GATEWRIGHT_ADULT:?Name the folder with train.csv and test.csv of the Adult data.}"
+bench-peers: $(READY) ## the endpoint beside six other servers, each in its own environment
+	@$(BIN)/python bench/peers.py --small $${GATEWRIGHT_ADULT:+"$$GATEWRIGHT_ADULT"}
 
 conformance: $(READY) ## clients of other projects, each in its own environment, against a served endpoint
 	@$(BIN)/python bench/conformance.py

@@ -3,6 +3,7 @@
     python bench/campaign.py                     all of them
     python bench/campaign.py --only kills        one (may be repeated; --list names them)
     python bench/campaign.py --count 40          small counts, to see that it runs
+    python bench/campaign.py --count 40 --keep   the same, kept on the page
 
 Prints one Markdown table and keeps it in ``docs/campaign.md``, between the markers; rows of
 campaigns that did not run stay as they were, each with its date. The exit code is 1 when something
@@ -17,12 +18,14 @@ import argparse
 import datetime as dt
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +33,23 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 import large  # noqa: E402 - the path comes first
+import long_run  # noqa: E402 - the same
+import switching  # noqa: E402 - the same
 
 from anomaly.fault_injection import FaultLab, memory_folder, unavailable  # noqa: E402 - the path comes first
 from anomaly.home_verbs import COMMAND, FAULTS, VERBS, Homes, Prepared, judge, sample  # noqa: E402 - the same
 from anomaly.segment_tails import Damage, before_seal, make_segment, open_tails, sealed_tails  # noqa: E402 - the same
-from anomaly.serving_home import CALLERS, kill_loop, make_serving_home  # noqa: E402 - the same
+from anomaly.serving_home import (  # noqa: E402 - the same
+    CALLERS,
+    Server,
+    Tally,
+    environment,
+    kill_loop,
+    make_serving_home,
+    program,
+    worker_kill_loop,
+)
+from anomaly.sick_disk import POLICY_MORE, Disk, World  # noqa: E402 - the same
 from gatewright.checks.intervals import most_by_chance  # noqa: E402 - the same
 from gatewright.models.signature import Task  # noqa: E402 - the same
 from gatewright.testing.alike import false_alarms  # noqa: E402 - the same
@@ -54,6 +69,13 @@ campaign that found something broken says so here until it is run again.
 SEED = 20260303
 KILLS = 1_000
 RECOVERY_S = 2.0
+STARTS, HOLDERS = 50, 20
+SICK_ROUNDS = 50
+OVERLOAD_SECONDS = 60
+LEAST_GOODPUT = 80
+SWITCH_S = 0.1
+GROWTH = 64 * 2**20
+MIB = 2**20
 ALARM_DRAWS = 4_000
 
 
@@ -107,20 +129,170 @@ def _faults_of(lab: FaultLab, prepared: Prepared, count: int | None) -> Row:
 
 
 def kills(count: int | None) -> Iterator[Row]:
-    """The server killed at random moments under callers (R1)."""
+    """Server and clerks killed at random moments under callers (R1)."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        found = kill_loop(folder, make_serving_home(folder), kills=count or KILLS, seed=SEED)
-    times = sorted(found.restarts)
-    p99 = times[min(len(times) - 1, round(0.99 * len(times)))]
-    slow = sum(1 for each in times if each > RECOVERY_S)
+        found, acts = kill_loop(folder, make_serving_home(folder), kills=count or KILLS, seed=SEED)
+    for told in set(acts.refused):
+        sys.stderr.write(f"a clerk was refused: {told}\n")
     yield Row(
-        name="kills: serve",
+        name="kills: serve, register, approve",
+        tried=f"{found.kills:,} kills under {CALLERS} callers and 2 clerks, {found.answered:,} answers, "
+        f"{acts.acknowledged:,} acts",
+        result=f"{_killed(found)}; acts: {acts.lost} lost, {acts.duplicated} twice, {len(acts.refused)} refused",
+        broken=found.lost + found.duplicated + found.other + acts.lost + acts.duplicated + len(acts.refused),
+    )
+
+
+def workers(count: int | None) -> Iterator[Row]:
+    """One worker of two killed at random moments under callers (R1)."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        found = worker_kill_loop(folder, make_serving_home(folder), kills=count or KILLS, seed=SEED)
+    yield Row(
+        name="workers: one of two killed",
         tried=f"{found.kills:,} kills under {CALLERS} callers, {found.answered:,} answers",
-        result=f"{found.lost} lost, {found.duplicated} twice, {found.unasked} recorded without an answer, "
-        f"{found.torn} torn tails cut, {found.other} refusals; answering again after "
-        f"{statistics.median(times):.2f} s (p99 {p99:.2f} s, {slow} above {RECOVERY_S:g} s), the program's start included",
+        result=_killed(found),
         broken=found.lost + found.duplicated + found.other,
+    )
+
+
+def _killed(found: Tally) -> str:
+    times = sorted(found.restarts)
+    slow = sum(1 for each in times if each > RECOVERY_S)
+    return (
+        f"{found.lost} lost, {found.duplicated} twice, {found.unasked} recorded without an answer, "
+        f"{found.torn} torn tails cut, {found.other} refusals; answering again after "
+        f"{statistics.median(times):.2f} s (p99 {_p99(times):.2f} s, {slow} above {RECOVERY_S:g} s), "
+        "the program's start included"
+    )
+
+
+def _p99(times: Sequence[float]) -> float:
+    return sorted(times)[min(len(times) - 1, round(0.99 * len(times)))]
+
+
+def sinks(count: int | None) -> Iterator[Row]:
+    """The disk of the records full, read-only, without sync, again and again (R3)."""
+    if unavailable():
+        yield Row(name="sinks", tried="0", result=f"not run: {unavailable()}", broken=1)
+        return
+    rounds = count or SICK_ROUNDS
+    for ill in (Disk.FULL, Disk.READ_ONLY, Disk.NO_SYNC):
+        with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
+            key = make_serving_home(Path(place), more_policy=POLICY_MORE)
+            yield _sick(World(Path(place), key, stack), ill, rounds)
+
+
+def _sick(world: World, ill: Disk, rounds: int) -> Row:
+    answered = unready = dead = 0
+    back = []
+    for _ in range(rounds):
+        answered += world.ask() != {200}
+        world.disk.be(ill)
+        answered += world.ask() != {503}
+        dead += world.server.probe("live") != 200
+        world.wait_until_ready_is(503)
+        unready += world.ask() != {503}
+        world.disk.be(Disk.FINE)
+        begun = time.monotonic()
+        world.wait_until_ready_is(200)
+        back.append(time.monotonic() - begun)
+    world.ask()
+    code = world.server.stop()
+    differ = len(set(world.held().items()) ^ world.disk.recorded())
+    again = len(world.disk.written_after_a_failed_sync())
+    return Row(
+        name=f"sinks: {ill.name.lower().replace('_', ' ')}",
+        tried=f"{rounds:,} times, {sum(asker.asked for asker in world.askers):,} requests by REST and gRPC",
+        result=f"{answered + unready} rounds with a wrong answer, {differ} answers and records that do not match, "
+        f"{again} files written after a failed sync, {dead} times not alive; ready again after "
+        f"{statistics.median(back):.2f} s (at most {max(back):.2f} s)",
+        broken=answered + unready + dead + differ + again + code,
+    )
+
+
+def instances(count: int | None) -> Iterator[Row]:
+    """A second server on the same home, and holders that are killed (R14)."""
+    starts, holders = count or STARTS, count or HOLDERS
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        server = Server(folder, make_serving_home(folder))
+        server.start()
+        second = program("serve", "--port", "0")
+        refused, took, followed = 0, [], []
+        try:
+            for _ in range(starts):
+                begun = time.monotonic()
+                done = subprocess.run(
+                    second, cwd=folder, env=environment(), capture_output=True, text=True, check=False
+                )
+                took.append(time.monotonic() - begun)
+                refused += done.returncode == 2 and f"by process {server.pid(0)}" in done.stderr
+            for _ in range(holders):
+                server.kill()
+                followed.append(server.start())
+        finally:
+            server.stop()
+    yield Row(
+        name="instances: a second server",
+        tried=f"{starts} starts beside a server, {holders} kills of the server",
+        result=f"{refused} refused by name, after {statistics.median(took):.2f} s (p99 {_p99(took):.2f} s, the "
+        f"program's start included); {len(followed)} followed, answering after {statistics.median(followed):.2f} s",
+        broken=starts - refused + holders - len(followed),
+    )
+
+
+def overload(count: int | None) -> Iterator[Row]:
+    """Five times what one worker can do, for a minute (R9; by itself: bench/overload.py)."""
+    seconds = count or OVERLOAD_SECONDS
+    words = [sys.executable, str(ROOT / "bench" / "overload.py"), "--seconds", str(seconds)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    sys.stderr.write(done.stdout + done.stderr)
+    told = {line[:26].strip(): line[26:].strip() for line in done.stdout.splitlines()}
+    share = re.search(r"(\d+)% of the capacity", told.get("goodput", ""))
+    other = told.get("other answers", "not told")
+    yield Row(
+        name="overload: 5 times the capacity",
+        tried=f"{seconds} s, {told.get('asked for 5 times that', '0')} of {told.get('capacity', '0')}",
+        result=f"goodput {told.get('goodput', 'not told')}; refusals {told.get('refusals took', 'not told')}; "
+        f"other answers {other}; after it {told.get('capacity, after', 'not told')}",
+        broken=done.returncode + (share is None or int(share[1]) < LEAST_GOODPUT) + (other != "none"),
+    )
+
+
+def rollback(count: int | None) -> Iterator[Row]:
+    """The champion switches every second under load."""
+    with tempfile.TemporaryDirectory() as place:
+        found = switching.switch_under_load(count or switching.COUNT, Path(place))
+    times = found.switches
+    late = sum(1 for each in times if each > SWITCH_S)
+    yield Row(
+        name="rollback: under load",
+        tried=f"{found.answers:,} requests, {len(times)} switches",
+        result=f"{found.failed} failed; from the record to the last answer of the old version "
+        f"{statistics.median(times) * 1e3:.0f} ms (p99 {_p99(times) * 1e3:.0f} ms, at most "
+        f"{max(times) * 1e3:.0f} ms, {late} above {SWITCH_S * 1e3:g} ms); from the end of the rollback "
+        f"{statistics.median(found.after) * 1e3:.0f} ms (p99 {_p99(found.after) * 1e3:.0f} ms)",
+        broken=found.failed,
+    )
+
+
+def long(count: int | None) -> Iterator[Row]:
+    """Ten million predictions from one worker (by itself: bench/long_run.py)."""
+    with tempfile.TemporaryDirectory() as place:
+        found = long_run.live(count or long_run.COUNT, Path(place))
+    first, last = found.marks[0], found.marks[-1]
+    most = max(mark.files for mark in found.marks)
+    yield Row(
+        name="long: one worker",
+        tried=f"{last.answers:,} predictions, {found.segments:,} segments",
+        result=f"{found.bad} others than 200; after {first.answers:,} and at the end: Rss "
+        f"{first.rss / MIB:.0f} and {last.rss / MIB:.0f} MiB, Pss {first.pss / MIB:.0f} and "
+        f"{last.pss / MIB:.0f} MiB, processor {first.cost * 1e6:.0f} and {last.cost * 1e6:.0f} µs a request, "
+        f"open files {first.files} and {last.files} (at most {most}); start {found.first_start:.2f} s, "
+        f"over all segments {found.last_start:.2f} s",
+        broken=found.bad + (last.rss > first.rss + GROWTH) + (last.files > first.files),
     )
 
 
@@ -190,6 +362,12 @@ def big(count: int | None) -> Iterator[Row]:
 CAMPAIGNS: Mapping[str, Campaign] = {
     "faults": faults,
     "kills": kills,
+    "workers": workers,
+    "sinks": sinks,
+    "instances": instances,
+    "overload": overload,
+    "rollback": rollback,
+    "long": long,
     "tails": tails,
     "coverage": coverage,
     "alarms": alarms,
@@ -226,6 +404,7 @@ def main() -> int:
     parser.add_argument(
         "--count", type=int, help="a small count instead of the full one; nothing is kept then"
     )
+    parser.add_argument("--keep", action="store_true", help="keep the rows of a small count, too")
     parser.add_argument("--list", action="store_true", help="name the campaigns")
     asked = parser.parse_args()
     if asked.list:
@@ -235,7 +414,8 @@ def main() -> int:
     today = dt.datetime.now(dt.UTC).date()
     print(f"{today}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print("\n".join(HEAD), flush=True)
-    rows = {} if asked.count else _kept()
+    keep = asked.keep or not asked.count
+    rows = _kept() if keep else {}
     broken = 0
     for name in asked.only or CAMPAIGNS:
         begun = time.monotonic()
@@ -245,9 +425,9 @@ def main() -> int:
             print(line, flush=True)
             rows[row.name] = line
             broken += row.broken
+            if keep:
+                _write(rows)
             begun = time.monotonic()
-    if not asked.count:
-        _write(rows)
     return int(broken > 0)
 
 

@@ -30,6 +30,16 @@ def fitted() -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, classes[:TRAIN_ROWS])
 
 
+def answers(model: Pipeline, rows: Any) -> list[dict[str, Any]]:
+    """Label and probabilities of each row, by one call of the model."""
+    shares = model.predict_proba(rows)
+    labels = model.classes_[shares.argmax(axis=1)]
+    return [
+        {"label": str(label), "probabilities": each.tolist()}
+        for label, each in zip(labels, shares, strict=True)
+    ]
+
+
 def for_mlserver(folder: Path) -> None:
     """A model folder for the scikit-learn runtime of MLServer."""
     import joblib  # noqa: PLC0415 - only in its own environment
@@ -45,7 +55,7 @@ def for_mlserver(folder: Path) -> None:
 
 
 def for_mlflow(folder: Path) -> None:
-    """A model folder of MLflow: its scikit-learn flavour tells labels or probabilities, so a PythonModel tells both."""
+    """A model folder of MLflow: its scikit-learn flavour tells labels or probabilities; this, both."""
     import mlflow.pyfunc  # noqa: PLC0415 - only in its own environment
 
     class Tumours(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -56,12 +66,7 @@ def for_mlflow(folder: Path) -> None:
 
         def predict(self, context, model_input, params=None) -> list[dict[str, Any]]:  # noqa: ARG002 - its names
             """One entry a row."""
-            shares = self._model.predict_proba(model_input)
-            labels = self._model.classes_[shares.argmax(axis=1)]
-            return [
-                {"label": str(label), "probabilities": row.tolist()}
-                for label, row in zip(labels, shares, strict=True)
-            ]
+            return answers(self._model, model_input)
 
     mlflow.pyfunc.save_model(folder / "model", python_model=Tumours(fitted()))
 

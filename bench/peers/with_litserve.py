@@ -7,25 +7,39 @@ from typing import Any
 
 import litserve
 import numpy as np
-from small_pipeline import fitted
+from numpy.typing import NDArray
+from small_pipeline import answers, fitted
 
 
 class Tumours(litserve.LitAPI):
-    """Label and probabilities of one row."""
+    """Label and probabilities of the rows that LitServe has gathered."""
 
     def setup(self, device: str) -> None:
         """Train once, when the worker starts."""
         del device
         self.model = fitted()
 
-    def predict(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer one decoded body."""
-        shares = self.model.predict_proba(np.asarray([request["input"]], np.float32))[0]
-        return {"label": str(self.model.classes_[shares.argmax()]), "probabilities": shares.tolist()}
+    def decode_request(self, request) -> list[float]:
+        """One row; without an annotation the request is the decoded body."""
+        row: list[float] = request["input"]
+        return row
+
+    def batch(self, inputs: list[list[float]]) -> NDArray[np.float32]:
+        """Many rows."""
+        return np.asarray(inputs, np.float32)
+
+    def predict(self, rows: NDArray[np.float32]) -> list[dict[str, Any]]:
+        """Answer them."""
+        return answers(self.model, rows)
+
+    def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """One answer a row."""
+        return output
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(Tumours(), accelerator="cpu", workers_per_device=1)
+    interface = Tumours(max_batch_size=64, batch_timeout=0.005)
+    server = litserve.LitServer(interface, accelerator="cpu", workers_per_device=1)
     server.run(
         host="127.0.0.1",
         port=int(sys.argv[1]),

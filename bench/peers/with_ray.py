@@ -9,22 +9,26 @@ from typing import Any
 import numpy as np
 import ray
 from ray import serve
-from small_pipeline import fitted
+from small_pipeline import answers, fitted
 from starlette.requests import Request
 
 
-@serve.deployment(num_replicas=1, max_ongoing_requests=100)
+@serve.deployment(num_replicas=1, max_ongoing_requests=100, logging_config={"enable_access_log": False})
 class Tumours:
     """Label and probabilities of one row."""
 
     def __init__(self) -> None:
         self.model = fitted()
 
+    @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.005)
+    async def predict(self, rows: list[list[float]]) -> list[dict[str, Any]]:
+        """Answer the rows that Ray has gathered."""
+        return answers(self.model, np.asarray(rows, np.float32))
+
     async def __call__(self, request: Request) -> dict[str, Any]:
         """Answer one request."""
-        row = (await request.json())["input"]
-        shares = self.model.predict_proba(np.asarray([row], np.float32))[0]
-        return {"label": str(self.model.classes_[shares.argmax()]), "probabilities": shares.tolist()}
+        found: dict[str, Any] = await self.predict((await request.json())["input"])
+        return found
 
 
 def main(port: int, folder: str) -> None:

@@ -5,6 +5,10 @@
  * is interrupted as by Ctrl-C, or kills the process before, in the middle of, or after the call.
  * "Sticky" keeps failing what such a disk would refuse from then on.
  *
+ * A program of its own is told from outside instead: FAULTS_BELOW names the folder, and the first byte
+ * of the file FAULTS_CONTROL says what its disk is like now (0 fine, 1 full, 2 read-only, 3 fails every
+ * sync). Each change is appended to FAULTS_TRACE, those that failed with a "!".
+ *
  * Not seen: stores through a memory map (SQLite's -shm file is one, and holds nothing durable), and
  * stdio's own buffers inside libc. A killed process leaves the page cache whole, so a missing fsync
  * does not show here.
@@ -20,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -39,6 +44,8 @@ static long armed_point;
 static enum mode armed_mode;
 static int sticky;
 static int trace_fd = -1;
+enum disk { FINE, FULL, READ_ONLY, NO_SYNC };
+static const volatile unsigned char *disk_now;
 
 void gw_arm(long point, int mode, int keep_failing, const char *folder) {
     snprintf(home, sizeof home, "%s", folder);
@@ -89,8 +96,35 @@ static enum verdict refuse(void) {
     return FAIL;
 }
 
+/* The disk that is told from outside; a read-only one keeps what was written, so that a sync succeeds. */
+static enum verdict judge_disk(const char *what, const char *path, enum need need) {
+    int sync = strcmp(what, "fsync") == 0 || strcmp(what, "fdatasync") == 0;
+    int wrong = 0;
+    if (*disk_now == FULL && need == NEEDS_SPACE) wrong = ENOSPC;
+    if (*disk_now == READ_ONLY && !sync) wrong = EROFS;
+    if (*disk_now == NO_SYNC && sync) wrong = EIO;
+    char told[64];
+    snprintf(told, sizeof told, "%s%s", wrong ? "!" : "", what);
+    note(told, path);
+    errno = wrong;
+    return wrong ? FAIL : GO;
+}
+
+__attribute__((constructor)) static void take_control(void) {
+    const char *control = getenv("FAULTS_CONTROL"), *folder = getenv("FAULTS_BELOW"), *trace = getenv("FAULTS_TRACE");
+    if (!control || !folder || !trace) return;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, control, O_RDONLY | O_CLOEXEC);
+    void *found = fd < 0 ? MAP_FAILED : mmap(NULL, 1, PROT_READ, MAP_SHARED, fd, 0);
+    if (found == MAP_FAILED) abort();
+    trace_fd = (int)syscall(SYS_openat, AT_FDCWD, trace, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    snprintf(home, sizeof home, "%s", folder);
+    disk_now = found;
+    home_length = strlen(home);
+}
+
 /* One point: counts it and says what becomes of the call. */
 static enum verdict judge(const char *what, const char *path, enum need need) {
+    if (disk_now) return judge_disk(what, path, need);
     long now = atomic_fetch_add(&seen, 1) + 1;
     note(what, path);
     if (armed_mode == COUNT || now < armed_point) return GO;

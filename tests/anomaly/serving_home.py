@@ -18,10 +18,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from anomaly.clerks import Acts, Clerks
 from anomaly.home_verbs import FOLDER, NAME, POLICY, write_inputs
 from gatewright.adapters.key_files import KeyFolder
 from gatewright.assembly.homes import create_home, open_home
@@ -36,6 +37,7 @@ READY_S = 120.0
 STOP_S = 30.0
 KILL_AFTER_S = (0.02, 0.4)
 CALL_S = 60.0
+VERIFY = 50
 
 
 def program(*words: str) -> list[str]:
@@ -44,15 +46,19 @@ def program(*words: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The environment without what would point to another home."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("GATEWRIGHT_")}
+    """The environment without what would point to another home; modules are compiled once, as when installed."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GATEWRIGHT_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
 
 
-def make_serving_home(folder: Path) -> str:
-    """Make a home with one live endpoint; returns its API key."""
+def make_serving_home(folder: Path, *, more_policy: str = "") -> str:
+    """Make a home with one live endpoint, under some more rules of policy; returns its API key."""
     folder.mkdir(parents=True, exist_ok=True)
     write_inputs(folder)
-    (folder / "policy.toml").write_text(POLICY.format(title="Tiny", least="0.1"), "utf-8")
+    (folder / "policy.toml").write_text(POLICY.format(title="Tiny", least="0.1") + more_policy, "utf-8")
     create_home(folder, "ada")
     about = data.Description(target="ok", datasheet=Datasheet())
     with open_home(folder) as home:
@@ -63,12 +69,17 @@ def make_serving_home(folder: Path) -> str:
 
 @dataclass
 class Server:
-    """``gatewright serve`` on one home and port, started again as often as wanted."""
+    """``gatewright serve`` on one home and port, started again as often as wanted.
+
+    ``words`` are further options, ``faults`` what its environment has besides (see ``faults.c``).
+    """
 
     folder: Path
     key: str
     port: int = 0
     workers: int = 1
+    words: tuple[str, ...] = ()
+    faults: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -81,9 +92,9 @@ class Server:
         begun = time.monotonic()
         with (self.folder / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
-                program("serve", "--port", str(self.port), "--workers", str(self.workers)),
+                program("serve", "--port", str(self.port), "--workers", str(self.workers), *self.words),
                 cwd=self.folder,
-                env=environment(),
+                env={**environment(), **self.faults},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -95,11 +106,16 @@ class Server:
         return time.monotonic() - begun
 
     def _ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CALL_S)
-        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-            connection.request("GET", "/v2/health/ready", headers={"Authorization": f"Bearer {self.key}"})
-            return connection.getresponse().status == 200
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.probe("ready") == 200
         return False
+
+    def probe(self, what: str) -> int:
+        """The status with which ``/v2/health/WHAT`` answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CALL_S)
+        with contextlib.closing(connection):
+            connection.request("GET", f"/v2/health/{what}", headers={"Authorization": f"Bearer {self.key}"})
+            return connection.getresponse().status
 
     def kill(self) -> None:
         """End the server and all its workers as a power cut does."""
@@ -199,25 +215,53 @@ class Tally:
     restarts: tuple[float, ...]
 
 
-def kill_loop(folder: Path, key: str, *, kills: int, seed: int) -> Tally:
-    """Kill the server at random moments under callers; then count what became of every answer.
+@dataclass
+class Disk:
+    """The records of a home as they lie on its disk, read anew only where something came."""
 
-    Also asserts that everything of the home verifies, and that the ledger counts every record.
+    folder: Path
+    leaves: set[bytes] = field(default_factory=set)
+    _sealed: set[str] = field(default_factory=set)
+    _asked: int = 0
+
+    def missing(self, callers: Callers) -> int:
+        """How many answers since the last look have no record; the server is dead."""
+        segments = self.folder / FOLDER / "segments"
+        for path in [*segments.rglob("*.open"), *segments.rglob("*.sealed")]:
+            if path.name not in self._sealed:
+                self.leaves.update(scan(path.read_bytes()).leaves)
+                if path.suffix == ".sealed":
+                    self._sealed.add(path.name)
+        told, self._asked = callers.held[self._asked :], len(callers.held)
+        return sum(Receipt.parse(token).leaf not in self.leaves for _, token in told)
+
+
+def kill_loop(folder: Path, key: str, *, kills: int, seed: int, verify: int = VERIFY) -> tuple[Tally, Acts]:
+    """Kill the server and two clerks at random moments under callers; then count what became of it all.
+
+    At each kill every answer has its record on the disk. Every ``verify`` kills, and at the end,
+    everything of the home verifies; the ledger counts every record.
     """
     generator = random.Random(seed)  # noqa: S311 - when to kill, repeatably
-    server = Server(folder, key)
+    server, clerks, disk = Server(folder, key), Clerks(folder, NAME), Disk(folder)
     callers = Callers(server)
-    restarts = [server.start()]
+    restarts, lost = [server.start()], 0
     try:
-        with callers.running():
-            for _ in range(kills):
+        with callers.running(), clerks.working():
+            for turn in range(1, kills + 1):
                 time.sleep(generator.uniform(*KILL_AFTER_S))
                 server.kill()
+                clerks.kill()
+                lost += disk.missing(callers)
+                if turn % verify == 0:
+                    assert list(verify_home(folder))
+                clerks.start()
                 restarts.append(server.start())
             time.sleep(KILL_AFTER_S[1])
     finally:
         server.stop()
-    return tally(folder, callers, kills, tuple(restarts[1:]))
+    assert 0 == lost
+    return tally(folder, callers, kills, tuple(restarts[1:])), clerks.judged()
 
 
 def worker_kill_loop(folder: Path, key: str, *, kills: int, seed: int) -> Tally:

@@ -34,9 +34,11 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, make_serving_home(folder)
 
 
-def test_no_answer_is_lost_when_the_server_is_killed(serving: tuple[Path, str]) -> None:
-    """Every answer that a caller holds has exactly one record, on disk and counted in the ledger."""
-    found = kill_loop(*serving, kills=KILLS, seed=SEED)
+def test_nothing_acknowledged_is_lost_when_all_are_killed(serving: tuple[Path, str]) -> None:
+    """Every answer that a caller holds has exactly one record, and every act of a clerk was done exactly once."""
+    found, acts = kill_loop(*serving, kills=KILLS, seed=SEED, verify=KILLS // 2)
+    assert (0, 0, ()) == (acts.lost, acts.duplicated, acts.refused)
+    assert acts.acknowledged > 0
     assert (KILLS, 0, 0, 0) == (found.kills, found.lost, found.duplicated, found.other)
     assert found.answered > KILLS
     assert found.unasked >= 0

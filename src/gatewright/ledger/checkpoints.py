@@ -1,4 +1,4 @@
-"""Signed heads: a C2SP tlog-checkpoint inside a C2SP signed note, Ed25519 only.
+"""Signed heads: a C2SP tlog-checkpoint inside a C2SP signed note.
 
 https://c2sp.org/signed-note and https://c2sp.org/tlog-checkpoint say what is read and written here::
 
@@ -11,7 +11,8 @@ https://c2sp.org/signed-note and https://c2sp.org/tlog-checkpoint say what is re
 Rules kept: UTF-8 without control characters; the text ends at the *last* blank line; a signature by
 a known key that does not hold rejects the whole note, one by an unknown key is ignored; a note
 without any known signature is no evidence. Stricter than the standard: no extension lines, because
-nobody can audit them. Signing happens outside, over the bytes of :func:`checkpoint_text`.
+nobody can audit them. Signing happens outside, over the bytes of :func:`checkpoint_text`. The log
+itself signs with Ed25519; :mod:`gatewright.ledger.notes` knows the keys of witnesses.
 """
 
 from __future__ import annotations
@@ -48,6 +49,24 @@ class VerifyingKey(Protocol):
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether the signature holds for the message."""
+        ...
+
+
+class NoteVerifier(Protocol):
+    """A key that may have signed notes: its name there, its four-byte id, and how it signs a text."""
+
+    @property
+    def name(self) -> str:
+        """The key's name in signature lines."""
+        ...
+
+    @property
+    def id(self) -> bytes:
+        """Four bytes."""
+        ...
+
+    def verifies(self, signature: bytes, text: bytes) -> bool:
+        """Whether ``signature`` is this key's for the note ``text``."""
         ...
 
 
@@ -119,7 +138,7 @@ def _note_lines(data: bytes) -> str:
     return text
 
 
-def _base64(text: str) -> bytes | None:
+def canonical_base64(text: str) -> bytes | None:
     """Canonical base64 only, so that one value has one spelling."""
     try:
         raw = base64.b64decode(text, validate=True)
@@ -128,14 +147,15 @@ def _base64(text: str) -> bytes | None:
     return raw if base64.b64encode(raw).decode() == text else None
 
 
-def _good_name(name: str) -> bool:
+def good_name(name: str) -> bool:
+    """Whether a name can stand in a signature line: not empty, without spaces and plus signs."""
     return bool(name) and "+" not in name and not any(letter.isspace() for letter in name)
 
 
 def _signature(line: str) -> NoteSignature:
     name, space, text = line.removeprefix(_DASH).partition(" ")
-    raw = _base64(text)
-    if not line.startswith(_DASH) or not space or not _good_name(name) or raw is None:
+    raw = canonical_base64(text)
+    if not line.startswith(_DASH) or not space or not good_name(name) or raw is None:
         raise _bad_note(f"{line[:80]!r} is not a signature line.")
     if len(raw) <= KEY_ID_BYTES:
         raise _bad_note(f"The signature of {name[:80]} is empty.")
@@ -153,7 +173,7 @@ def key_id(name: str, key: VerifyingKey) -> bytes:
         raw = b""
     if len(raw) != ED25519_BYTES:
         raise BadInput("ledger.note-key", "Checkpoints are signed with Ed25519; this key is of another kind.")
-    if not _good_name(name):
+    if not good_name(name):
         raise BadInput(
             "ledger.note-key", f"{name[:80]!r} cannot name a key: it is empty or has a space or '+'."
         )
@@ -169,17 +189,39 @@ def note_with_signature(text: bytes, name: str, key: VerifyingKey, signature: by
     return Note(text=text, signatures=(signed,)).encode()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ed25519:
+    """A key of signature type 0x01: it signs the text as it is."""
+
+    name: str
+    id: bytes
+    key: VerifyingKey
+
+    def verifies(self, signature: bytes, text: bytes) -> bool:
+        return self.key.verifies(signature, text)
+
+
 def open_note(data: bytes, keys: Sequence[tuple[str, VerifyingKey]]) -> bytes:
-    """Text of a note that at least one of the named keys signed.
+    """Text of a note that at least one of the named Ed25519 keys signed.
 
     Raises BadInput for a malformed note, Tampered when a known key's signature does not hold or no
     known key signed.
     """
     note = Note.decode(data)
-    known = {(name, key_id(name, key)): key for name, key in keys}
+    require_signed(note, [_Ed25519(name=name, id=key_id(name, key), key=key) for name, key in keys])
+    return note.text
+
+
+def require_signed(note: Note, keys: Sequence[NoteVerifier]) -> tuple[tuple[NoteVerifier, bytes], ...]:
+    """Those of the known keys that signed, each with its signature, in the order of the note.
+
+    Raises Tampered when the signature of a known key does not hold or no known key signed, and
+    BadInput when two of the known keys cannot be told apart.
+    """
+    known = {(key.name, key.id): key for key in keys}
     if len(known) != len(keys):
         raise BadInput("ledger.note-key", "Two of the given keys have the same name and id.")
-    held = 0
+    held: list[tuple[NoteVerifier, bytes]] = []
     for each in note.signatures:
         key = known.get((each.name, each.key_id))
         if key is None:
@@ -190,7 +232,7 @@ def open_note(data: bytes, keys: Sequence[tuple[str, VerifyingKey]]) -> bytes:
                 f"The signature of {each.name} does not match the note.",
                 why="The text was changed after it was signed, or another key signed it.",
             )
-        held += 1
+        held.append((key, each.signature))
     if not held:
         raise Tampered(
             "ledger.note-unknown-key",
@@ -198,12 +240,12 @@ def open_note(data: bytes, keys: Sequence[tuple[str, VerifyingKey]]) -> bytes:
             why=f"It carries signatures of: {', '.join(sorted({each.name[:80] for each in note.signatures}))}.",
             next="Compare the key you gave with the one that the log's owner published.",
         )
-    return note.text
+    return tuple(held)
 
 
 def checkpoint_text(origin: str, size: int, root: bytes) -> bytes:
     """The bytes to sign for a log head. Raises BadInput for a bad origin, size or root."""
-    if not _good_name(origin) or _CONTROL.search(origin):
+    if not good_name(origin) or _CONTROL.search(origin):
         raise _bad_checkpoint(f"{origin[:80]!r} cannot be an origin.")
     if not 0 <= size <= TREE_SIZE or len(root) != HASH_BYTES:
         raise _bad_checkpoint(f"A size of {size} with a root of {len(root)} bytes cannot be a head.")
@@ -216,7 +258,7 @@ def read_checkpoint_text(text: bytes) -> Checkpoint:
     if len(lines) != 4 or lines[3] or not lines[0]:
         raise _bad_checkpoint("It must have three lines: origin, size, root.")
     size = int(lines[1]) if _SIZE.fullmatch(lines[1]) else TREE_SIZE + 1
-    root = _base64(lines[2])
+    root = canonical_base64(lines[2])
     if size > TREE_SIZE:
         raise _bad_checkpoint(f"{lines[1][:40]!r} is not a tree size.")
     if root is None or len(root) != HASH_BYTES:

@@ -110,13 +110,19 @@ def authenticate(headers: Headers, known: Callers) -> tuple[Admitted, ...]:
 
 
 def subject_of(headers: Headers) -> str | None:
-    """Whom the caller says a request is about, so that one subject always meets one release; or None."""
+    """Whom the caller says a request is about, so that one subject always meets one release; or None.
+
+    UTF-8, as in JSON and over gRPC: one name is one subject, wherever it stands. Raises Turned (400).
+    """
     subject = headers.get(b"gatewright-subject")
     if subject is None:
         return None
     if len(subject) > SUBJECT.value:
         raise Turned(400, f"The subject has more than {SUBJECT.value} bytes.")
-    return subject.decode("latin-1")
+    try:
+        return subject.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Turned(400, "The subject is not UTF-8.") from None
 
 
 def _content_type(headers: Headers) -> bytes:

@@ -28,6 +28,8 @@ from gatewright.serving.shadow import Mirrored, Shadow
 from gatewright.serving.traffic import answer, checked, choose
 
 RETRY = ((b"retry-after", b"1"),)
+RETRY_CLOSED = ((b"retry-after", b"60"),)
+"""A stopped or expired endpoint waits for a person: nobody gains by asking each second."""
 
 
 @dataclass(slots=True)
@@ -124,7 +126,7 @@ class Answering:
     def enter(self, route: Route, caller: Admitted) -> Place:
         """Count a request in, before its body is read; raises Turned where it may not run now."""
         if route.closed:
-            raise Turned(503, route.closed, RETRY, reason="stopped" if route.stopped else "expired")
+            raise Turned(503, route.closed, RETRY_CLOSED, reason="stopped" if route.stopped else "expired")
         if not self.recorder.healthy:
             raise not_recorded()
         place = self.load.enter(route.endpoint, caller.digest, route.champion.release.engine.recent_seconds)

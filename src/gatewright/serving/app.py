@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter, perf_counter_ns
@@ -125,7 +126,8 @@ class App:
         request.answer(turned.status, _encode({"error": turned.sentence}), extra=turned.headers)
 
     def _fail(self, request: Request, error: BaseException) -> None:
-        self._report(Refusal(code="serving.fault", what=f"A request failed: {type(error).__name__}."))
+        with suppress(Exception):  # nobody may be there to hear it; the caller is to hear something
+            self._report(Refusal(code="serving.fault", what=f"A request failed: {type(error).__name__}."))
         self._turn(request, Turned(500, "The server failed to answer.", reason="fault"))
 
     def _leave(self, request: Request) -> None:
@@ -137,7 +139,9 @@ class App:
     def _open(self, request: Request) -> None:
         if request.doubled is not None:
             raise Turned(
-                400, f"The header {request.doubled.decode('ascii', 'replace')} comes more than once."
+                400,
+                f"The header {request.doubled.decode('ascii', 'replace')} comes more than once.",
+                ((b"connection", b"close"),),
             )
         headers = request.headers
         check_host(headers, self._hosts)
@@ -161,8 +165,8 @@ class App:
             return
         header = check_content(headers)
         subject = subject_of(headers)
-        place = self._answering.enter(route, caller)
         span = self._seen.trace(headers)
+        place = self._answering.enter(route, caller)
         request.state = _Admission(
             route, target.pinned, caller, place, subject, header, perf_counter_ns(), span
         )

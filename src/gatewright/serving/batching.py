@@ -105,7 +105,8 @@ class Lane:
 
     ``run`` runs it; one run takes at most ``rows`` rows of joined requests, and none are joined where
     that is 1. ``seconds`` is what a request took of a thread's time lately; it begins with the time
-    of one row.
+    of one row. ``joined_runs`` counts the runs of more than one request that gave their answers, and
+    ``joined_requests`` the requests in them.
     """
 
     def __init__(self, run: Run, *, rows: int, seconds: float) -> None:
@@ -114,6 +115,8 @@ class Lane:
         self._line: deque[_Waiting] = deque()
         self._lock = threading.Lock()
         self.seconds = seconds
+        self.joined_runs = 0
+        self.joined_requests = 0
 
     def begin(
         self, inputs: Sequence[Array], outputs: tuple[int, ...], threads: Threads, ended: Ended
@@ -131,6 +134,10 @@ class Lane:
         outcomes = self._together(taken) if len(taken) > 1 else None
         if outcomes is None:
             outcomes = [self._alone(waiting) for waiting in taken]
+        else:
+            with self._lock:  # several threads work for one line
+                self.joined_runs += 1
+                self.joined_requests += len(taken)
         spent = min(perf_counter() - begun, CONTENDED * (thread_time() - used)) / len(taken)
         self.seconds += (spent - self.seconds) * min(1.0, len(taken) / MEMORY)
         for waiting, outcome in zip(taken, outcomes, strict=True):

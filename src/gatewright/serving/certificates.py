@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,11 +37,13 @@ class Identity:
 
     Its chain (its own certificate first), its private key, and the authorities of callers' certificates,
     None where none is asked for. Authorities that are there and empty are refused, not taken for none.
+    ``files`` names where each part lies, for who has to mend it; a part made in memory has no file.
     """
 
     chain: bytes
     key: bytes
     client_ca: bytes | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 Source = Callable[[], Identity | None]
@@ -81,7 +83,12 @@ def identity_of_files(chain: Path, key: Path, client_ca: Path | None = None) -> 
         if found is None:
             return None
         _require_closed(key)
-        return Identity(chain=found[0], key=found[1], client_ca=found[2] if client_ca is not None else None)
+        return Identity(
+            chain=found[0],
+            key=found[1],
+            client_ca=found[2] if client_ca is not None else None,
+            files={"chain": str(chain), "key": str(key), "client_ca": str(client_ca or "")},
+        )
 
     return look
 
@@ -106,10 +113,10 @@ class Certificates:
         self._take(first)
 
     def _take(self, identity: Identity) -> None:
-        leaf = _chain(identity.chain)[0]
-        now = self._now()
-        if not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
-            raise _unusable(f"It is valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc}.")
+        leaf = _chain(identity, "chain")[0]
+        begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        if not begin <= self._now() < end:
+            raise _unusable(f"It is valid from {_time(begin)} to {_time(end)}.", identity, "chain")
         self.context = context_of(identity)
         self.identity = identity
         self.leaf = leaf
@@ -125,7 +132,9 @@ class Certificates:
             if found is not None:
                 self._take(found)
         except GatewrightError as error:
-            self._tell(error.refusal)
+            stays = f"The old certificate stays in force; it ends on {_time(self.leaf.not_valid_after_utc)}."
+            why = error.refusal.why.rstrip(".")
+            self._tell(replace(error.refusal, why=f"{why}. {stays}" if why else stays))
             return False
         self._warn()
         return found is not None
@@ -137,7 +146,7 @@ class Certificates:
             self._tell(
                 Refusal(
                     code="serving.certificate-ends",
-                    what=f"The certificate of this server ends on {end:%Y-%m-%d %H:%M} UTC.",
+                    what=f"The certificate of this server ends on {_time(end)}.",
                     next="Put a new one in its place; it is taken without a restart.",
                 )
             )
@@ -150,7 +159,7 @@ def context_of(identity: Identity) -> SSL.Context:
     every connection. A caller that offers other protocols than HTTP/1.1 alone is refused (RFC 7301
     section 3.2).
     """
-    chain = _chain(identity.chain)
+    chain = _chain(identity, "chain")
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION)
@@ -159,23 +168,23 @@ def context_of(identity: Identity) -> SSL.Context:
     context.set_alpn_select_callback(_http)
     # pyOpenSSL has no name for the groups of TLS 1.3.
     if _openssl.SSL_CTX_set1_curves_list(context._context, GROUPS) != 1:  # noqa: SLF001
-        raise _unusable("This OpenSSL does not have the key exchange X25519MLKEM768.")
+        raise _unusable("This OpenSSL does not have the key exchange X25519MLKEM768.", identity)
     try:
         context.use_certificate(chain[0])
         for each in chain[1:]:
             context.add_extra_chain_cert(each)
-        _use_key(context, identity.key)
+        _use_key(context, identity)
         context.check_privatekey()
     except (SSL.Error, TypeError) as error:
-        raise _unusable(_reason(error)) from None
+        raise _unusable(_reason(error), identity, "chain", "key") from None
     if identity.client_ca is not None:
-        _ask_callers(context, identity.client_ca)
+        _ask_callers(context, identity)
     return context
 
 
-def _ask_callers(context: SSL.Context, authorities: bytes) -> None:
+def _ask_callers(context: SSL.Context, identity: Identity) -> None:
     store = context.get_cert_store()
-    for each in _chain(authorities):
+    for each in _chain(identity, "client_ca"):
         if store is not None:
             store.add_cert(crypto.X509.from_cryptography(each))
         context.add_client_ca(each)
@@ -189,20 +198,22 @@ def _http(connection: SSL.Connection, offered: list[bytes]) -> bytes:
     raise SSL.Error([("", "", "no protocol in common")])
 
 
-def _chain(pem: bytes) -> list[x509.Certificate]:
+def _chain(identity: Identity, part: str) -> list[x509.Certificate]:
+    """The certificates of ``chain`` or ``client_ca``."""
     try:
-        return x509.load_pem_x509_certificates(pem)
+        return x509.load_pem_x509_certificates(getattr(identity, part))
     except ValueError:
-        raise _unusable("It holds no certificates in PEM.") from None
+        raise _unusable("It holds no certificates in PEM.", identity, part) from None
 
 
-def _use_key(context: SSL.Context, pem: bytes) -> None:
+def _use_key(context: SSL.Context, identity: Identity) -> None:
+    pem = identity.key
     try:
         key = load_pem_private_key(pem, None)
     except TypeError:
-        raise _unusable("The private key is encrypted.") from None
+        raise _unusable("The private key is encrypted.", identity, "key") from None
     except ValueError:
-        raise _unusable("The private key is not a PEM key.") from None
+        raise _unusable("The private key is not a PEM key.", identity, "key") from None
     if not isinstance(key, mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey):
         context.use_privatekey(key)  # type: ignore[arg-type]
         return
@@ -216,12 +227,17 @@ def _reason(error: Exception) -> str:
     return f"OpenSSL says: {said if isinstance(said, str) else '; '.join(each[-1] for each in said)}."
 
 
-def _unusable(why: str) -> BadInput:
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d at %H:%M} UTC"
+
+
+def _unusable(why: str, identity: Identity, *parts: str) -> BadInput:
     return BadInput(
         "serving.certificate",
         "The certificate cannot be used.",
         why=why,
         next="Give a PEM chain, this server's certificate first, and its private key, not encrypted.",
+        place=" and ".join(identity.files[part] for part in parts if identity.files.get(part)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -63,6 +63,21 @@ class Entry:
     promised: bool = False
 
 
+@dataclass(slots=True)
+class Batch:
+    """What the recorder's thread is to write to a segment, from its record ``first`` on.
+
+    ``composed`` is None where the thread is to compose it, too; ``time`` was set when it was planned,
+    so that the times of a segment are in order whoever composes.
+    """
+
+    segment: OpenSegment
+    first: int
+    entries: list[Entry]
+    composed: Composed | None = None
+    time: str = ""
+
+
 class Composer:
     """Writes what a segment is made of; ``entropy`` gives random bytes, ``now`` never goes back."""
 
@@ -89,9 +104,9 @@ class Composer:
         handle = disk.create(name, head)
         return OpenSegment(name, quote(name), handle, AESGCM(key), len(head))
 
-    def batch(self, segment: OpenSegment, first: int, entries: Sequence[Entry]) -> Composed:
-        """The batch of these entries, whose first leaf is number ``first`` of the segment."""
-        time = str(self._now())
+    def batch(self, batch: Batch) -> Composed:
+        """The bytes of a batch, and what its callers get."""
+        segment, first, entries = batch.segment, batch.first, batch.entries
         random = self._entropy(2 * SALT_BYTES * len(entries))
         frames, hashes, leaves, salts = [], [], [], []
         seq = first
@@ -107,7 +122,7 @@ class Composer:
                 request=entry.request,
                 segment=segment.quoted,
                 seq=seq,
-                time=time,
+                time=batch.time,
             )
             frames.append(
                 pack_record(segment.cipher, seq, leaf, pack_payload(salt, entry.inputs, entry.outputs))

@@ -199,6 +199,11 @@ class Engine:
         """What a request takes of a thread's time lately."""
         return self._lane.seconds
 
+    @property
+    def joined(self) -> tuple[int, int]:
+        """How many joined runs there were, and requests in them."""
+        return self._lane.joined_runs, self._lane.joined_requests
+
     def is_quick(self, inputs: Sequence[Array]) -> bool:
         """Whether this request may run on the event loop."""
         elements = 0

@@ -36,7 +36,7 @@ class Level(StrEnum):
 
 
 class Log:
-    """The lines of one worker; from any thread. ``write`` takes a line without its end.
+    """The lines of one worker ``among`` so many; from any thread. ``write`` takes a line without its end.
 
     ``dropped`` counts the lines that were left out.
     """
@@ -47,11 +47,13 @@ class Log:
         form: LogForm = LogForm.TEXT,
         *,
         worker: int = 0,
+        among: int = 1,
         clock: Callable[[], float] = time,
     ) -> None:
         self._write = write
         self._form = form
         self._worker = worker
+        self._named = f"Worker {worker}: " if among > 1 else ""
         self._clock = clock
         self._second = 0
         self._lines: dict[str, int] = {}
@@ -59,12 +61,12 @@ class Log:
         self.dropped = 0
 
     def say(self, event: str, sentence: str, level: Level = Level.INFO, **facts: str | int | None) -> None:
-        """One event; people are told the sentence only, and which worker says it beyond the first.
+        """One event; people are told the sentence only, and which worker says it where there are several.
 
         A fact that is None is left out.
         """
         if self._form is LogForm.TEXT:
-            self._write(f"Worker {self._worker}: {sentence}" if self._worker else sentence)
+            self._write(self._named + sentence)
             return
         line = {
             "time": datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds"),

@@ -84,6 +84,29 @@ SYNC = Metric(
 CONNECTIONS = Metric(name="connections", kind="gauge", sentence="Connections that are open now.")
 IN_WORK = Metric(name="requests_in_work", kind="gauge", sentence="Predictions that are in work now.")
 WORKERS = Metric(name="workers", kind="gauge", sentence="Workers that serve now.")
+JOINED_RUNS = Metric(
+    name="joined_runs_total",
+    kind="counter",
+    labels=_RELEASE,
+    sentence="Runs of a model that answered several requests at once.",
+)
+JOINED_REQUESTS = Metric(
+    name="joined_requests_total",
+    kind="counter",
+    labels=_RELEASE,
+    sentence="Requests that such runs answered; over the runs, the mean size of a batch.",
+)
+COLLECTOR = Metric(
+    name="collector_running",
+    kind="gauge",
+    sentence="1 while a collector brings sealed segments into the ledger, else 0; absent for a mounted folder.",
+)
+SEALED_WAIT = Metric(
+    name="sealed_wait_seconds",
+    kind="gauge",
+    sentence="How long the first of the sealed segments has waited for the collector, 0 where none does; "
+    "absent for a mounted folder.",
+)
 FAILURES = Metric(
     name="release_failures_total",
     kind="counter",
@@ -140,8 +163,8 @@ BUILD = Metric(
 )
 
 METRICS = (
-    ANSWERS, REFUSALS, RECORDS, RECORDS_FAILED, RECORDS_LOST, BATCHES, SYNC, FAILURES, REPLACED, BREAKER_OPENINGS,
-    BREAKER_OPEN, SHADOW, CONNECTIONS, IN_WORK, WORKERS, PLAN,
+    ANSWERS, REFUSALS, RECORDS, RECORDS_FAILED, RECORDS_LOST, BATCHES, SYNC, COLLECTOR, SEALED_WAIT, JOINED_RUNS,
+    JOINED_REQUESTS, FAILURES, REPLACED, BREAKER_OPENINGS, BREAKER_OPEN, SHADOW, CONNECTIONS, IN_WORK, WORKERS, PLAN,
     PLAN_REFUSED, EXPIRY, LOG_DROPPED, SPANS, SPANS_DROPPED, BUILD,
 )  # fmt: skip
 
@@ -170,8 +193,8 @@ def exposition(values: Mapping[str, int], own: Mapping[Metric, float]) -> bytes:
     """The text of a scrape: ``values`` by series of the board, ``own`` what only this worker knows."""
     found: dict[str, list[tuple[dict[str, str], int]]] = {}
     for name, value in values.items():
-        base, _, labels = name.partition("{")
-        found.setdefault(base, []).append((_labels(labels), value))
+        base, labels = named(name)
+        found.setdefault(base, []).append((labels, value))
     lines = []
     for metric in METRICS:
         rows = _rows(metric, found)
@@ -185,9 +208,11 @@ def exposition(values: Mapping[str, int], own: Mapping[Metric, float]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def _labels(text: str) -> dict[str, str]:
+def named(series: str) -> tuple[str, dict[str, str]]:
+    """The name and the labels of a series of the board."""
+    name, _, text = series.partition("{")
     parts = (part.partition("=") for part in text.rstrip("}").split(",") if part)
-    return {label: value for label, _, value in parts}
+    return name, {label: value for label, _, value in parts}
 
 
 def _quoted(labels: Mapping[str, str]) -> str:

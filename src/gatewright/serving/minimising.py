@@ -68,7 +68,7 @@ class View:
 
 def keep_greatest(scores: Array, count: int) -> Array:
     """A copy of scores (rows, classes) with 0 in place of all but the ``count`` greatest of each row."""
-    order = np.argsort(-scores, axis=1, kind="stable")
+    order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")  # no integer can be negated safely
     kept = scores.copy()
     np.put_along_axis(kept, order[:, count:], 0, axis=1)
     return kept

@@ -21,6 +21,7 @@ from typing import Any, Protocol, cast
 import httptools
 
 from gatewright.kernel import canonical
+from gatewright.serving.framing import after_upgrade, check_framing, framing_of, path_of
 from gatewright.serving.limits import (
     ANSWER_TIME,
     ARRIVAL_TIME,
@@ -73,13 +74,13 @@ class Request:
     """
 
     __slots__ = (
-        "_connection", "_parts", "answered", "body", "doubled", "headers", "keep_alive", "method",
+        "_connection", "_pieces", "answered", "body", "doubled", "headers", "keep_alive", "method",
         "opened", "path", "running", "size", "state", "whole",
     )  # fmt: skip
 
     def __init__(self, connection: BoundedHttp) -> None:
         self._connection = connection
-        self._parts: list[bytes] = []
+        self._pieces: bytearray | None = None
         self.method = ""
         self.path = ""
         self.headers: dict[bytes, bytes] = {}
@@ -106,15 +107,21 @@ class Request:
 
     def more(self, data: bytes) -> None:
         """A piece of the body."""
+        if self.answered:
+            pass
+        elif not self.size:
+            self.body = data
+        elif self._pieces is None:
+            self._pieces = bytearray(self.body + data)
+        else:  # not kept one by one: small chunks would take many times their size
+            self._pieces += data
         self.size += len(data)
-        if not self.answered:
-            self._parts.append(data)
 
     def close(self) -> None:
         """The body is whole."""
         self.whole = True
-        parts, self._parts = self._parts, []
-        self.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if self._pieces is not None:
+            self.body, self._pieces = bytes(self._pieces), None
 
 
 class Connections:
@@ -160,7 +167,7 @@ class Connections:
 
 
 class _TooLarge(Exception):
-    """The head of a request is beyond a limit; raised through the parser."""
+    """A request is beyond a limit; raised through the parser."""
 
 
 class BoundedHttp(asyncio.Protocol):
@@ -177,6 +184,8 @@ class BoundedHttp(asyncio.Protocol):
         self._raw_bytes = 0
         self._in_head = False
         self._too_large = False
+        self._framing = b""
+        self._deaf = False
         self._since = shared.now
         self._held = False
         self._full = False
@@ -203,11 +212,15 @@ class BoundedHttp(asyncio.Protocol):
         self._gone = True
         self._shared.open.discard(self)
         for request in self._waiting:
-            if request.opened and not request.whole and not request.answered:
+            if request.opened and not request.running and not request.answered:
                 self._shared.app.abandon(request)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         """The caller sends no more: what it asked is still answered, then the connection closes."""
+        self._give_up_last()
+        if not self._waiting:
+            self._since = monotonic()
+        return bool(self._waiting)
 
     def pause_writing(self) -> None:
         """The caller does not take what it is given."""
@@ -221,24 +234,35 @@ class BoundedHttp(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser."""
-        if self._over():
+        if self._over() or self._deaf:
             return
-        begun = self._in_head
+        request = self._request
+        size = 0 if request is None else request.size
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:  # not offered: what follows is more of HTTP/1.1
-            rest = data[upgrade.args[0] :]
-            if rest:
-                self.data_received(rest)
-            return
+            self._feed(data)
         except (httptools.HttpParserError, _TooLarge):
             self._refuse_bytes()
             return
-        if begun and self._in_head:
-            self._raw_bytes += len(data)
+        if request is not None and request is self._request and not request.whole and request.size == size:
+            self._raw_bytes += len(data)  # of a head, of trailers or of what goes with a chunk
             if self._raw_bytes > HEAD.value:
                 self._too_large = True
                 self._refuse_bytes()
+
+    def _feed(self, data: bytes) -> None:
+        """Parse; an upgrade is not offered: what follows is more of HTTP/1.1."""
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+            else:
+                return
+            if self._framing:  # the parser takes the body for another protocol
+                framing, self._framing = self._framing, b""
+                self._parser = after_upgrade(self, framing)
+            if not data:
+                return
 
     # What the parser calls.
 
@@ -268,6 +292,8 @@ class BoundedHttp(asyncio.Protocol):
         if self._head_bytes > HEAD.value or len(headers) >= HEADERS.value:
             self._too_large = True
             raise _TooLarge
+        if not self._in_head:  # a trailer (RFC 9110 section 6.5.1)
+            return
         name = name.lower()
         if name in headers:
             self._head_bytes += HEAD.value // HEADERS.value  # repeated ones are counted, too
@@ -283,9 +309,15 @@ class BoundedHttp(asyncio.Protocol):
             self._too_large = True
             raise _TooLarge
         self._in_head = False
-        request.method = self._parser.get_method().decode("ascii")
-        request.path = _path(self._url)
-        request.keep_alive = self._parser.should_keep_alive()
+        parser = self._parser
+        version = parser.get_http_version()
+        if version != "1.1" or b"transfer-encoding" in request.headers:
+            check_framing(request.headers, version, doubled=request.doubled is not None)
+        request.method = parser.get_method().decode("ascii")
+        request.path = path_of(self._url)
+        request.keep_alive = parser.should_keep_alive()
+        if parser.should_upgrade():
+            self._framing = framing_of(request.headers)
         self._waiting.append(request)
         if self._waiting[0] is request:
             self._open(request)
@@ -298,16 +330,21 @@ class BoundedHttp(asyncio.Protocol):
         assert request is not None  # noqa: S101 - on_message_begin comes first
         request.more(body)
         if request.size > BODY.value:
+            if request is not self._waiting[0]:
+                raise _TooLarge
             if not request.answered:
                 self._refuse_body(request)
-            self._transport.close()
+            self._close()
+        elif request.size > SMALL_BYTES and not request.opened:
+            self._hold()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         request = self._request
         assert request is not None  # noqa: S101 - on_message_begin comes first
-        request.close()
-        self._advance()
+        if not self._framing:
+            request.close()
+            self._advance()
 
     # From one request to the next.
 
@@ -343,11 +380,18 @@ class BoundedHttp(asyncio.Protocol):
                 self._since = self._shared.now
         finally:
             self._advancing = False
-        if self._held and len(self._waiting) <= PIPELINED.value // 2:
+        if self._held and not self._deaf and self._may_read():
             self._held = False
             self._transport.resume_reading()
         if not self._waiting and self._shared.ending:
-            self._transport.close()
+            self._close()
+
+    def _may_read(self) -> bool:
+        """Whether little enough waits: few requests, and no body of one that is not let in yet."""
+        if not self._waiting:
+            return True
+        last = self._waiting[-1]
+        return len(self._waiting) <= PIPELINED.value // 2 and (last.opened or last.size <= SMALL_BYTES)
 
     def _hold(self) -> None:
         if not self._held:
@@ -361,6 +405,8 @@ class BoundedHttp(asyncio.Protocol):
         if self._over():
             return
         close = not request.keep_alive or self._shared.ending
+        if not request.whole and b"expect" in request.headers:  # whether its body comes is not known
+            close = True
         head = [
             STATUS_LINE[status],
             self._shared.date,
@@ -382,7 +428,7 @@ class BoundedHttp(asyncio.Protocol):
             self._transport.write(b"".join(head))
             self._transport.write(body)
         if close:
-            self._transport.close()
+            self._close()
         else:
             self._advance()
 
@@ -393,18 +439,32 @@ class BoundedHttp(asyncio.Protocol):
 
     def _refuse_bytes(self) -> None:
         """Turn away what is not HTTP, or too much of it; what was asked before is answered first."""
-        broken = self._waiting.pop() if self._waiting and not self._waiting[-1].whole else None
+        broken = self._give_up_last()
         if self._waiting:
-            self._waiting[-1].keep_alive = False
-            self._hold()
             return
-        if broken is not None and broken.opened and not broken.answered:
-            broken.answered = True
-            self._shared.app.abandon(broken)
+        if broken is not None and broken.answered:
+            self._close()
+            return
         if self._too_large:
             self._turn_away(431, "The request line and headers are too large.")
         else:
             self._turn_away(400, "This is not a valid HTTP request.")
+
+    def _give_up_last(self) -> Request | None:
+        """Read no more. The request that is not whole will not be, and is given back; the last whole one ends all."""
+        self._deaf = True
+        broken = self._waiting.pop() if self._waiting and not self._waiting[-1].whole else None
+        if broken is not None and broken.opened and not broken.answered:
+            self._shared.app.abandon(broken)
+        if self._waiting:
+            self._waiting[-1].keep_alive = False
+            self._hold()
+        return broken
+
+    def _close(self) -> None:
+        """Close, once what was written is taken."""
+        self._since = monotonic()
+        self._transport.close()
 
     def _turn_away(self, status: int, sentence: str) -> None:
         body = canonical.encode({"error": sentence})
@@ -413,14 +473,15 @@ class BoundedHttp(asyncio.Protocol):
             + b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             + body
         )
-        self._transport.close()
+        self._close()
 
     # Time.
 
     def end_late(self, now: float) -> None:
         """Close the connection when what it waits for did not come in time."""
         passed = now - self._since
-        if self._full:
+        stalled = self._full or self._transport.is_closing()
+        if stalled:
             late = passed > ANSWER_TIME.value
         elif self._waiting and self._waiting[0].whole:
             late = False  # it waits for us
@@ -428,8 +489,10 @@ class BoundedHttp(asyncio.Protocol):
             late = passed > ARRIVAL_TIME.value
         else:
             late = passed > IDLE_TIME.value
-        if late:
-            (self._transport.abort if self._full else self._transport.close)()
+        if late and stalled:
+            self._transport.abort()
+        elif late:
+            self._close()
 
     def abort(self) -> None:
         """Cut the connection off."""
@@ -438,14 +501,4 @@ class BoundedHttp(asyncio.Protocol):
     def end_idle(self) -> None:
         """Close the connection when it has nothing in work."""
         if not self._waiting:
-            self._transport.close()
-
-
-def _path(url: bytes) -> str:
-    """The path of a request target, as it was sent; empty where there is none (RFC 9112 section 3.2)."""
-    if not url.startswith(b"/"):
-        try:
-            url = httptools.parse_url(url).path or b""
-        except httptools.HttpParserInvalidURLError:
-            return ""
-    return url.partition(b"?")[0].decode("latin-1")
+            self._close()

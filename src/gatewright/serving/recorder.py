@@ -20,7 +20,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic, perf_counter_ns
 
 from gatewright.kernel.errors import Refusal
@@ -28,7 +27,7 @@ from gatewright.kernel.instants import Instant
 from gatewright.ledger.receipts import quote
 from gatewright.ledger.segments import SEGMENT_RECORDS
 from gatewright.ports import Signer
-from gatewright.serving.composing import Composed, Composer, Entry, Then
+from gatewright.serving.composing import Batch, Composed, Composer, Entry, Then
 from gatewright.serving.leftovers import recover
 from gatewright.serving.limits import RECORD_TIME
 from gatewright.serving.open_segment import OpenSegment
@@ -44,24 +43,14 @@ AHEAD_RECORDS = 32
 AHEAD_SECONDS = 0.001
 """While the disk is busy, promised records are signed when there are so many, or the first waited so long."""
 
+AHEAD_BATCHES = 1_024
+"""So many batches at most wait for the disk: what is promised beyond waits for it, too."""
+
 Report = Callable[[Refusal], None]
 
 
 def _nothing(token: str | None) -> None:
     """An entry that was settled already."""
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What the thread is to write to a segment, from its record ``first`` on.
-
-    ``composed`` is None where the thread is to compose it, too.
-    """
-
-    segment: OpenSegment
-    first: int
-    entries: list[Entry]
-    composed: Composed | None
 
 
 class Recorder:
@@ -102,16 +91,17 @@ class Recorder:
         self._abandoned: list[OpenSegment] = []
         self._gathered: list[Entry] = []
         self._promised = 0
-        self._flying: list[_Batch] = []
+        self._flying: list[Batch] = []
         self._handed_in: deque[Entry] = deque()
         self._called = False
         self._since = 0.0
         self._free = False
         self._appending = False
         self._coming = False
-        self._queue: deque[_Batch] = deque()
+        self._queue: deque[Batch] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._ended = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._opened = False
@@ -193,6 +183,9 @@ class Recorder:
         return self._loop
 
     def _gather(self, entry: Entry) -> None:
+        if self._ended:
+            self._settle([entry], None)
+            return
         if not self._gathered:
             self._loop_of().call_soon(self._hand_over)
             if not self._flying:
@@ -223,17 +216,22 @@ class Recorder:
             self._send(segment, self._gathered[:room], self._gathered[room:])
 
     def _go_ahead(self) -> None:
-        """While the thread waits for the disk, compose what was promised, to be written next."""
+        """While the thread waits for the disk, compose what was promised, to be written next.
+
+        What waits for its record beside it goes along, so that no stream of promises goes before it
+        for ever; and a segment whose time is over is left to be sealed.
+        """
         with self._wake:
             segment = self._segment
             if not self._promised or not self._appending or self._coming or segment is None:
                 return
-            if segment.planned >= self._records:  # it is sealed first
+            if segment.planned >= self._records or (segment.size and self._is_full(segment)):
+                return  # it is sealed first
+            if len(self._flying) >= AHEAD_BATCHES:
                 return
             self._coming = True
-        promised = [entry for entry in self._gathered if entry.promised][: self._records - segment.planned]
-        taken = set(map(id, promised))
-        self._send(segment, promised, [entry for entry in self._gathered if id(entry) not in taken])
+        room = self._records - segment.planned
+        self._send(segment, self._gathered[:room], self._gathered[room:])
 
     def _send(self, segment: OpenSegment, entries: list[Entry], left: list[Entry]) -> None:
         """Hand over some of what was gathered; the segment has room for it."""
@@ -241,9 +239,8 @@ class Recorder:
         self._promised = sum(entry.promised for entry in left)
         if not self._flying:
             self._since = monotonic()
-        batch = _Batch(
-            segment, segment.planned, entries, self._compose_here(segment, segment.planned, entries)
-        )
+        batch = Batch(segment, segment.planned, entries)
+        self._compose_here(batch)
         segment.planned += len(entries)
         self._flying.append(batch)
         with self._wake:
@@ -253,14 +250,12 @@ class Recorder:
         if batch.composed is not None:
             self._promise(batch.entries, batch.composed[2])
 
-    def _compose_here(self, segment: OpenSegment, first: int, entries: list[Entry]) -> Composed | None:
-        """A small batch, composed; what fails here fails again in the thread, which knows what to do."""
-        if sum(len(entry.inputs) + len(entry.outputs) for entry in entries) > COMPOSE_BYTES:
-            return None
-        try:
-            return self._composer.batch(segment, first, entries)
-        except Exception:  # noqa: BLE001 - see above
-            return None
+    def _compose_here(self, batch: Batch) -> None:
+        """Compose a small batch; what fails here fails again in the thread, which knows what to do."""
+        with suppress(Exception):
+            batch.time = str(self._now())
+            if sum(len(entry.inputs) + len(entry.outputs) for entry in batch.entries) <= COMPOSE_BYTES:
+                batch.composed = self._composer.batch(batch)
 
     def _promise(self, entries: list[Entry], tokens: list[str]) -> None:
         """Let the promised ones of a batch go, before it is on the disk."""
@@ -291,21 +286,24 @@ class Recorder:
             self._wake.notify()
         self._thread.join(RECORD_TIME.value)
 
-    def _answer(self, batch: _Batch, tokens: Sequence[str] | None) -> None:
-        """Let the answers of a batch go, and begin the next one."""
-        if batch in self._flying:  # not where it was refused meanwhile
-            self._flying.remove(batch)
-            self._since = monotonic()
-        self._settle(batch.entries, tokens)
+    def _answer(self, batches: Sequence[Batch], composed: Sequence[Composed] | None) -> None:
+        """Let the answers of batches that were written together go, and begin the next one."""
+        for batch in batches:
+            if batch in self._flying:  # not where it was refused meanwhile
+                self._flying.remove(batch)
+                self._since = monotonic()
+        if composed is not None:
+            self.batches += 1
+        for place, batch in enumerate(batches):
+            self._settle(batch.entries, None if composed is None else composed[place][2])
         self._hand_over()
         self._go_ahead()
 
     def _settle(self, entries: Sequence[Entry], tokens: Sequence[str] | None) -> None:
         if tokens is None:
-            self.not_recorded += len(entries)
+            self.not_recorded += sum(entry.then is not _nothing for entry in entries)
         else:
             self.recorded += len(entries)
-            self.batches += 1
         for place, entry in enumerate(entries):
             self._tell(entry, None if tokens is None else tokens[place])
 
@@ -321,10 +319,10 @@ class Recorder:
     def _work(self) -> None:
         self._release(self._hand_over)
         while True:
-            batch = self._next()
-            if batch is None and self._closing and not self._left():
+            batches = self._next()
+            if not batches and self._closing and not self._left():
                 break
-            settled = (self._answer, batch, self._write_or_refuse(batch)) if batch else None
+            settled = (self._answer, batches, self._write_or_refuse(batches)) if batches else None
             with self._wake:
                 self._appending = bool(self._queue) or self._coming
             if settled and (self._appending or self._to_tend()):
@@ -336,23 +334,36 @@ class Recorder:
                 self._tend()
                 self._release(self._hand_over)
         self._end()
+        self._call(self._finish)
+
+    def _finish(self) -> None:
+        """On the loop, after the thread: nothing that was asked, or will be, has a record any more."""
+        self._ended = True
+        self._take_in()
+        self._refuse_all()
 
     def _release(self, then: Callable[..., None], *values: object) -> None:
         """Let the loop have the segment, and do what comes next."""
         self._free = True
         self._call(then, *values)
 
-    def _next(self) -> _Batch | None:
-        """Wait for a batch, or until something else is to be done (None); the segment is the thread's again."""
+    def _next(self) -> list[Batch]:
+        """Wait for batches, or until something else is to be done (none); the segment is the thread's again.
+
+        Those that were composed ahead are written together: on a slow disk they would queue up.
+        """
         with self._wake:
             while not self._queue:
                 over = self._closing and not self._left()
                 if self._free and (over or not self._wake.wait(self._pause())) and self._free:
                     self._free = False
-                    return None
+                    return []
                 if not self._free:
                     self._wake.wait_for(lambda: bool(self._queue))
-            return self._queue.popleft()
+            taken = [self._queue.popleft()]
+            while taken[0].composed and self._queue and self._queue[0].composed:
+                taken.append(self._queue.popleft())
+            return taken
 
     def _left(self) -> bool:
         """Whether the loop, while there is one, still has something to hand over."""
@@ -413,35 +424,33 @@ class Recorder:
             self._fault = None
             self._opened = True
 
-    def _write_or_refuse(self, batch: _Batch) -> list[str] | None:
+    def _write_or_refuse(self, batches: list[Batch]) -> list[Composed] | None:
         """Whatever fails while a batch is made, nobody is left waiting and nobody is answered."""
+        segment = batches[0].segment
+        composed = None
         try:
-            tokens = self._write(batch)
+            composed = self._write(segment, batches)
         except Exception as error:  # noqa: BLE001 - a fault here would end the thread, and with it every answer
-            tokens = None
-            if self._segment is batch.segment:
-                self._abandon(batch.segment, error)
-        if tokens is None and batch.composed is not None:
-            self._lose(sum(entry.promised for entry in batch.entries))
-        return tokens
+            if self._segment is segment:
+                self._abandon(segment, error)
+        if composed is None:
+            given = [batch for batch in batches if batch.composed is not None]
+            self._lose(sum(entry.promised for batch in given for entry in batch.entries))
+        return composed
 
     def _lose(self, count: int) -> None:
         self.lost += count
         if count:
-            self._report(
-                Refusal(
-                    code="serving.promises-lost",
-                    what=f"{count:,} predictions were answered and could not be recorded.",
-                    why="The disk failed before they were on it; asynchronous recording allows that.",
-                )
-            )
+            what = f"{count:,} predictions were answered and could not be recorded."
+            why = "The disk failed before they were on it; asynchronous recording allows that."
+            self._say("serving.promises-lost", what, why)
 
-    def _write(self, batch: _Batch) -> list[str] | None:
-        """One batch; the receipts' tokens, or None when it is not durable."""
-        segment = batch.segment
+    def _write(self, segment: OpenSegment, batches: list[Batch]) -> list[Composed] | None:
+        """Batches that come next in their segment, composed; None when they are not durable."""
         if segment is not self._segment:
             return None
-        frames, hashes, tokens = batch.composed or self._composer.batch(segment, batch.first, batch.entries)
+        composed = [batch.composed or self._composer.batch(batch) for batch in batches]
+        frames = b"".join([each[0] for each in composed])
         begun = perf_counter_ns()
         try:
             self._disk.append(segment.handle, frames)
@@ -452,8 +461,9 @@ class Recorder:
         if not segment.size:
             segment.first_at = monotonic()
         segment.good_bytes += len(frames)
-        segment.grow(hashes)
-        return tokens
+        for _, hashes, _ in composed:
+            segment.grow(hashes)
+        return composed
 
     def _seal(self, segment: OpenSegment) -> None:
         try:
@@ -501,11 +511,12 @@ class Recorder:
             self._seal(segment)
         elif segment is not None:
             self._let_go(segment)
-            self._disk.discard(segment.name)
+            with suppress(OSError):  # the next start removes it
+                self._disk.discard(segment.name)
         if self._abandoned:
             self._salvage()
 
-    def _say(self, code: str, what: str, error: Exception) -> None:
-        why = error.strerror if isinstance(error, OSError) else None
+    def _say(self, code: str, what: str, error: Exception | str) -> None:
+        why = error.strerror if isinstance(error, OSError) else error if isinstance(error, str) else None
         with suppress(Exception):  # nobody may be there to hear it; the thread must outlive that
             self._report(Refusal(code=code, what=what, why=why or type(error).__name__))

@@ -21,7 +21,7 @@ from gatewright.kernel.errors import Refusal, Refused
 from gatewright.ledger.receipts import Receipt
 from gatewright.serving.addresses import Failures, Network, address_of
 from gatewright.serving.admission import Headers, Turned
-from gatewright.serving.board import Board
+from gatewright.serving.board import CELL_MASK, Board
 from gatewright.serving.limits import KEY, REQUEST_ID
 from gatewright.serving.logs import Log, LogForm
 from gatewright.serving.metrics import (
@@ -146,8 +146,9 @@ class Seen:
         """Count an answer of the release with this label (:attr:`Served.label`); on the event loop."""
         places = self._answers.get(label) or self._place(label)
         cells = self._cells
-        cells[places[bisect_left(LATENCY_BOUNDS, nanoseconds)]] += 1
-        cells[places[-1]] += nanoseconds
+        place, total = places[bisect_left(LATENCY_BOUNDS, nanoseconds)], places[-1]
+        cells[place] = cells[place] + 1 & CELL_MASK
+        cells[total] = cells[total] + nanoseconds & CELL_MASK
 
     def _place(self, label: str) -> tuple[int, ...]:
         endpoint, place, version = label.split("/")
@@ -234,7 +235,7 @@ class Seen:
         for name, value in (*own, *counters):
             last = self._last.get(name, 0)
             self._last[name] = value
-            self._cells[self._known(name)] += value - last if value >= last else value
+            self._board.add(self._known(name), value - last if value >= last else value)
         for name, value in gauges.items():
             self._cells[self._known(name, gauge=True)] = value
 

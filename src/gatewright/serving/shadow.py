@@ -17,6 +17,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -55,7 +56,7 @@ class Mirrored:
     @property
     def bytes(self) -> int:
         """About how much memory the copy holds."""
-        return sum([array.nbytes for array in self.asked.inputs])
+        return sum([array.nbytes for array in (*self.asked.inputs, *self.answered)])
 
 
 class Shadow:
@@ -128,14 +129,14 @@ class Shadow:
         except Exception as error:  # noqa: BLE001 - whatever fails here has no caller, and must not end the thread
             route.tally.failed += 1
             if route.tally.failed == 1:
-                self._report(
-                    Refusal(
-                        code="serving.shadow-failed",
-                        what=f"The shadow of endpoint {route.endpoint} failed; no answer is touched.",
-                        why=error.sentence if isinstance(error, Turned) else type(error).__name__,
-                        next="Its failures are counted and not reported again.",
-                    )
+                refusal = Refusal(
+                    code="serving.shadow-failed",
+                    what=f"The shadow of endpoint {route.endpoint} failed; no answer is touched.",
+                    why=error.sentence if isinstance(error, Turned) else type(error).__name__,
+                    next="Its failures are counted and not reported again.",
                 )
+                with suppress(Exception):  # nobody may be there to hear it; the thread goes on
+                    self._report(refusal)
             return False
         return True
 

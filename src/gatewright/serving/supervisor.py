@@ -151,13 +151,14 @@ class Supervisor:
             if not seat.served and not self._announced:
                 self._failed, self._stopping = code, True
                 return
-            self._fell(seat, _end_of(code))
+            self._fell(seat, end_of(code))
         if seat.process is None and not self._stopping and monotonic() >= seat.due:
             self._start(seat, events)
 
     def _fell(self, seat: _Seat, how: str) -> None:
         lasted = seat.served and monotonic() - seat.begun > LASTING_SECONDS
-        seat.falls = 1 if lasted else seat.falls + 1
+        more = seat.falls + 1 if not seat.served else min(seat.falls + 1, 2)  # only falls at the start add up
+        seat.falls = 1 if lasted else more
         wait = pause(seat.falls, served=seat.served)
         seat.due = monotonic() + wait
         if wait:
@@ -184,7 +185,7 @@ class Supervisor:
                 killed.append(str(seat.index))
             else:
                 if code and self._failed is None:
-                    self._say(f"Worker {seat.index} {_end_of(code)} while it was stopped.")
+                    self._say(f"Worker {seat.index} {end_of(code)} while it was stopped.")
         if killed:
             raise DependencyFailed(
                 "serving.not-drained",
@@ -194,7 +195,8 @@ class Supervisor:
             )
 
 
-def _end_of(code: int) -> str:
+def end_of(code: int) -> str:
+    """How a child process ended, in words that follow its name."""
     if code >= 0:
         return f"ended with exit code {code}"
     with contextlib.suppress(ValueError):

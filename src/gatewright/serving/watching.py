@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from typing import TypeAlias
 
 from gatewright.kernel.instants import Instant
 from gatewright.serving.answering import Answering
@@ -10,16 +11,20 @@ from gatewright.serving.metrics import (
     BATCHES,
     BREAKER_OPEN,
     BREAKER_OPENINGS,
+    COLLECTOR,
     CONNECTIONS,
     EXPIRY,
     FAILURES,
     IN_WORK,
+    JOINED_REQUESTS,
+    JOINED_RUNS,
     PLAN,
     PLAN_REFUSED,
     RECORDS,
     RECORDS_FAILED,
     RECORDS_LOST,
     REPLACED,
+    SEALED_WAIT,
     SHADOW,
     SYNC,
     WORKERS,
@@ -30,9 +35,15 @@ from gatewright.serving.plans import Plans
 from gatewright.serving.routing import Served
 from gatewright.serving.seen import Seen
 
+Collecting: TypeAlias = Callable[[], tuple[bool, float]]
+"""Whether a collector runs, and how many seconds the first sealed segment has waited for it."""
+
 
 class Watch:
-    """Reads for one worker, on its event loop; ``connections`` are those that are open."""
+    """Reads for one worker, on its event loop.
+
+    ``connections`` are those that are open; ``collecting`` is None where nobody on this machine collects.
+    """
 
     def __init__(
         self,
@@ -42,12 +53,14 @@ class Watch:
         answering: Answering,
         connections: Collection[object],
         clock: Callable[[], Instant],
+        collecting: Collecting | None = None,
     ) -> None:
         self._seen = seen
         self._plans = plans
         self._answering = answering
         self._connections = connections
         self._clock = clock
+        self._collecting = collecting
 
     def pull(self) -> None:
         """Bring the board up to date."""
@@ -61,6 +74,8 @@ class Watch:
             PLAN: table.number,
             PLAN_REFUSED: int(self._plans.refusal is not None),
         }
+        if self._collecting is not None:
+            own[COLLECTOR], own[SEALED_WAIT] = self._collecting()
         if table.expires is not None:
             own[EXPIRY] = (table.expires.ns - self._clock().ns) * EXPIRY.scale
         return self._seen.scrape(own)
@@ -79,8 +94,12 @@ class Watch:
                     name = series(SHADOW, **_labels(route.shadow), outcome=outcome)
                     yield name, getattr(tally, outcome)
             for served in route.served():
+                labels = _labels(served)
+                runs, requests = served.release.engine.joined
+                if runs:
+                    yield series(JOINED_RUNS, **labels), runs
+                    yield series(JOINED_REQUESTS, **labels), requests
                 if served.breaker is not None:
-                    labels = _labels(served)
                     yield series(FAILURES, **labels), served.breaker.failures
                     yield series(BREAKER_OPENINGS, **labels), served.breaker.openings
                     yield series(REPLACED, **labels), served.breaker.replaced

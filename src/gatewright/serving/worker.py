@@ -49,7 +49,7 @@ from gatewright.serving.shadow import Shadow
 from gatewright.serving.slots import Reach, Slot, bind, left_folders, stop_listening
 from gatewright.serving.tls import Handshakes
 from gatewright.serving.traffic import traffic_status
-from gatewright.serving.watching import Watch
+from gatewright.serving.watching import Collecting, Watch
 
 if TYPE_CHECKING:
     from gatewright.serving.grpc_plane import GrpcPlane
@@ -94,15 +94,16 @@ class WorkerSettings:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError):  # nobody may read it any more; serving goes on
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 class Worker:
     """A worker that runs until it is told to stop.
 
     ``identity`` gives the certificates of TLS; without it traffic is plain. ``ready`` is called with the
-    URL once requests are taken. Raises Misuse when another worker serves this home, and DependencyFailed when folder or port cannot be used.
+    URL once requests are taken; ``collecting`` is asked for the metrics. Raises Misuse when another worker serves this home, and DependencyFailed when folder or port cannot be used.
     """
 
     def __init__(
@@ -118,16 +119,19 @@ class Worker:
         identity: Source | None = None,
         say: Callable[[str], None] = _say,
         ready: Callable[[str], None] | None = None,
+        collecting: Collecting | None = None,
     ) -> None:
         self._settings = settings
         self._slot = settings.slot
         self._clock = clock
         self._folder = settings.slot.folder(settings.segments)
-        self._log = Log(say, settings.seen.log, worker=settings.slot.index)
+        self._log = Log(say, settings.seen.log, worker=settings.slot.index, among=settings.slot.workers)
         self._say = partial(self._log.say, "note")
         self._ready = ready
+        self._collecting = collecting
         self.certificates = None if identity is None else Certificates(identity, clock=clock, tell=self._tell)
         self._url = ""
+        self._announced = False
         self._parent = os.getppid()
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -229,7 +233,12 @@ class Worker:
         )
         connections = Connections(app)
         watch = Watch(
-            self.seen, plans=self.plans, answering=answering, connections=connections.open, clock=self._clock
+            self.seen,
+            plans=self.plans,
+            answering=answering,
+            connections=connections.open,
+            clock=self._clock,
+            collecting=self._collecting,
         )
         self._loop, self._end = loop, asyncio.Event()
         tasks = [
@@ -323,6 +332,7 @@ class Worker:
 
     def _announce(self) -> None:
         """Say where the worker answers, once it does."""
+        self._announced = True
         self._write_status(serving=True)
         number = self.plans.table.number
         sentence = f"Serving plan {number} on {self._url} (stop with Ctrl-C)."
@@ -351,7 +361,7 @@ class Worker:
     def _tell_traffic(self) -> None:
         """Have the status say what breakers and shadows did since it was written."""
         traffic = traffic_status(self.plans.table.routes)
-        if traffic != self._traffic and self._url:
+        if traffic != self._traffic and self._announced:
             self._traffic = traffic
             self._write_status(serving=True)
 
@@ -378,7 +388,7 @@ class Worker:
                 Level.WARNING,
                 code=refusal.code,
             )
-        if self._url:
+        if self._announced:
             self._write_status(serving=True)
 
     def _write_status(self, *, serving: bool) -> None:
@@ -389,6 +399,7 @@ class Worker:
                 {
                     "endpoint": route.endpoint,
                     "place": served.place,
+                    "root": served.release.root.hex,
                     "version": served.release.version,
                     **served.release.engine.manner(),
                 }
@@ -401,6 +412,7 @@ class Worker:
             "refusal": None if refusal is None else {"code": refusal.code, "sentence": refusal.sentence()},
             "server": os.getpid() if self._slot.alone else self._parent,
             "serving": serving,
+            "slot": self._slot.index,
             "tls_ended_by": self._settings.ended_by,
             "traffic": self._traffic,
             "url": self._url,
@@ -425,6 +437,7 @@ def run_worker(
     clock: Callable[[], Instant],
     identity: Source | None = None,
     ready: Callable[[str], None] | None = None,
+    collecting: Collecting | None = None,
 ) -> None:
     """Run a worker in this process until it is stopped; see :class:`Worker`."""
     Worker(
@@ -436,4 +449,5 @@ def run_worker(
         clock=clock,
         identity=identity,
         ready=ready,
+        collecting=collecting,
     ).run()

@@ -209,8 +209,10 @@ def test_sv11_ambiguous_messages_are_not_answered_twice(server: Running, head: b
     assert b" 200 " not in found
 
 
-def test_sv12_a_guess_is_compared_in_constant_time(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SV-12: a key is compared by its digest, in constant time, with every known key, however right it is."""
+def test_sv12_a_guess_tells_nothing_of_how_right_it_is(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SV-12: keys meet by their SHA-256: a near guess is found as little as a far one, a right key in constant time."""
     compared: list[tuple[int, int]] = []
     constant = hmac.compare_digest
 
@@ -223,9 +225,11 @@ def test_sv12_a_guess_is_compared_in_constant_time(server: Running, monkeypatch:
     with httpx.Client(base_url=server.url) as stranger:
         for key in ("x" * len(secret), secret[:-1] + "x", "x"):
             assert 401 == stranger.get("/v2", headers={"authorization": f"Bearer {key}"}).status_code
+    wrong = list(compared)
+    assert 200 == server.client.get("/v2").status_code
 
-    assert {(32, 32)} == set(compared)
-    assert len(compared) >= 3
+    assert [] == wrong
+    assert [(32, 32)] == compared
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from gatewright.serving.admission import (
     check_form,
     check_host,
     is_loopback,
+    subject_of,
 )
-from gatewright.serving.limits import BODY, KEY
+from gatewright.serving.limits import BODY, KEY, SUBJECT
 
 KNOWN = tuple(
     Admitted(digest=sha256(secret).digest(), id=secret.decode(), endpoint="tumour")
@@ -148,3 +149,13 @@ def test_a_form_is_read_only_where_it_is_json(body: bytes) -> None:
 def test_loopback_is_recognised(host: str, expected: bool) -> None:
     """Only addresses that never leave the machine are loopback."""
     assert expected == is_loopback(host)
+
+
+def test_a_subject_is_read_as_utf_8() -> None:
+    """The subject of a header is the text that JSON has; other bytes and too many of them are a 400."""
+    header = b"gatewright-subject"
+    assert [None, "", "Zoë 7"] == [
+        subject_of(headers) for headers in ({}, {header: b""}, {header: "Zoë 7".encode()})
+    ]
+    for wrong in (b"Zo\xeb", b"s" * (SUBJECT.value + 1)):
+        assert 400 == status_of(subject_of, {header: wrong})

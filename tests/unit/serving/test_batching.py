@@ -114,6 +114,18 @@ def test_what_waits_together_runs_together() -> None:
     assert [4, 4, 3] == model.runs
 
 
+def test_joined_runs_are_counted() -> None:
+    """Runs of several requests and the requests in them are counted; a run that failed and one alone are not."""
+    threads = Threads(1)
+    lane = Lane(Model(), rows=4, seconds=0.001)
+    with held(threads):
+        for values in ([1], [2], [3, 4], [5], [-1], [6, 7, 8, 9]):
+            lane.begin((np.array(values, np.int64),), (0,), threads, lambda _outcome: None)
+    threads.close()
+
+    assert (1, 3) == (lane.joined_runs, lane.joined_requests)
+
+
 def test_a_request_that_is_larger_than_a_joined_run_goes_alone() -> None:
     """The most rows of a run bound what is joined, not what one caller asks for."""
     model = Model()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gatewright.kernel.errors import Refused
 from gatewright.serving import board as module
-from gatewright.serving.board import BOARD_FILE, NAME_BYTES, SERIES, SIZE, SLOTS, Board
+from gatewright.serving.board import BOARD_FILE, NAME_BYTES, SERIES, SIZE, SLOTS, Board, read_sums
 
 
 @pytest.fixture
@@ -157,3 +157,48 @@ def test_a_worker_killed_while_it_counts_harms_nobody(path: Path) -> None:
     names = mine.names()
     assert sorted(range(len(names))) == sorted(names.values())
     assert {1} == {mine.total(index) for name, index in names.items() if name.startswith(("mine-", "after"))}
+
+
+def test_threads_that_take_series_at_once_have_one_index_each(path: Path) -> None:
+    """However many threads of a process name new series at the same time, no two share a place."""
+    board = Board.open(path, 0)
+    found: list[dict[str, int]] = []
+
+    def take(mine: int) -> None:
+        names = [f"shared-{number}" for number in range(40)] + [f"{mine}-{number}" for number in range(20)]
+        found.append({name: board.series(name) for name in names})
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    names = board.names()
+    assert 40 + 6 * 20 == len(names) == len(set(names.values()))
+    assert all(names[name] == index for each in found for name, index in each.items())
+
+
+def test_a_cell_full_of_garbage_counts_on() -> None:
+    """A greatest number in a cell, from whoever could write the file, begins anew and raises nothing."""
+    board = Board.alone(0)
+    index = board.series("answers")
+    board.cells[index] = 2**64 - 1
+    board.add(index, 3)
+    board._thread_cells[index] = 2**64 - 1
+    board.add_from_thread(index)
+
+    assert 2 == board.total(index)
+
+
+def test_sums_are_read_without_a_slot(path: Path) -> None:
+    """Who only looks takes no slot, clears no gauge and makes no file."""
+    assert {} == read_sums(path)
+    assert not path.exists()
+    first, second = Board.open(path, 0), Board.open(path, 1)
+    for board in (first, second):
+        board.add(board.series("answers"), 4)
+        board.cells[board.series("open", gauge=True)] = 1
+    assert {"answers": 8, "open": 2} == read_sums(path) == read_sums(path)
+    path.write_bytes(b"nonsense")
+    assert {} == read_sums(path)

@@ -15,7 +15,7 @@ class Lines:
     def __init__(self, form: LogForm) -> None:
         self.written: list[str] = []
         self.now = 1_772_546_700.25
-        self.log = Log(self.written.append, form, worker=2, clock=lambda: self.now)
+        self.log = Log(self.written.append, form, worker=2, among=3, clock=lambda: self.now)
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -31,6 +31,15 @@ def test_people_are_told_sentences() -> None:
     lines.log.stopped()
 
     assert ["Worker 2: Plan 3 is in force."] == lines.written
+
+
+def test_a_number_stands_where_there_are_several() -> None:
+    """The first of several workers says its number like the others; one that is alone has none."""
+    written: list[str] = []
+    Log(written.append, worker=0, among=2).say("note", "Here.")
+    Log(written.append, worker=0).say("note", "Here.")
+
+    assert ["Worker 0: Here.", "Here."] == written
 
 
 def test_machines_are_told_one_object_a_line() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,3 +152,16 @@ def test_what_a_model_does_not_have_cannot_be_shown(
         view_of(signature, Shown(kind=kind, number=number))
 
     assert "serving.shown" == caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        (np.array([[200, 50, 0]], np.uint8), [[200, 0, 0]]),
+        (np.array([[-128, 5, 1]], np.int8), [[0, 5, 0]]),
+        (np.array([[True, False]]), [[True, False]]),
+    ],
+)
+def test_the_greatest_score_is_kept_in_any_type(scores: Any, expected: list[list[int]]) -> None:
+    """Scores that cannot be negated in their own type keep their greatest all the same."""
+    assert expected == keep_greatest(scores, 1).tolist()

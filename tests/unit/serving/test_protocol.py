@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewright.serving import protocol
-from gatewright.serving.limits import BODY, HEAD, HEADERS, PIPELINED
+from gatewright.serving.limits import ANSWER_TIME, BODY, HEAD, HEADERS, PIPELINED
 from gatewright.serving.protocol import BoundedHttp, Connections, Request
 from unit.serving.rig import Rig, Running
 
@@ -370,3 +370,179 @@ def test_a_caller_who_waits_for_leave_gets_it() -> None:
 
     assert b"HTTP/1.1 100 Continue\r\n\r\n" == first
     assert [b"POST / x"] == bodies(wire.written)
+
+
+INNER = b"GET /inner HTTP/1.1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"POST / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n", b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n"],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("step", [1, 7, 1_000])
+def test_the_body_of_a_request_for_another_protocol_is_no_request(
+    head: bytes, chunked: bool, step: int
+) -> None:
+    """What stands in a body stays one, whatever the head asks to upgrade to; the next request is read after it."""
+    made, wire = connected(Mirror())
+    framed = (
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(INNER), INNER)
+        if chunked
+        else b"Content-Length: %d\r\n\r\n%b" % (len(INNER), INNER)
+    )
+    stream = 2 * (head + framed) + LIVE
+    for at in range(0, len(stream), step):
+        made.data_received(stream[at : at + step])
+
+    found = bodies(wire.written)
+    assert 3 == len(found)
+    assert [INNER, INNER] == [each.partition(b" ")[2].partition(b" ")[2] for each in found[:2]]
+
+
+def test_many_upgrades_at_once_are_no_depth() -> None:
+    """Thousands of requests that ask for another protocol, in one piece, are all answered."""
+    made, wire = connected(Mirror())
+    made.data_received(b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n" * 3_000)
+
+    assert 3_000 == len(bodies(wire.written))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/0.9\r\n",
+        b"GET / HTTP/2.0\r\n",
+        b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: ,chunked\r\n",
+    ],
+)
+def test_what_others_may_take_to_end_elsewhere_is_refused(head: bytes) -> None:
+    """Versions and transfer codings on which parsers differ are 400, and nothing is read behind them."""
+    app = Mirror()
+    made, wire = connected(app)
+    made.data_received(head + b"\r\n0\r\n\r\n" + LIVE)
+
+    assert wire.written.startswith(b"HTTP/1.1 400 ")
+    assert 1 == len(bodies(wire.written))
+    assert wire.closed
+    assert 0 == app.opened
+
+
+def test_trailers_are_no_headers() -> None:
+    """What follows a body in chunks does not become part of the head, even where the head was not looked at yet."""
+    app = Mirror(later=True)
+    made, _ = connected(app)
+    made.data_received(asked("/a", b"x", chunked=False))
+    made.data_received(
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: Bearer x\r\n\r\n"
+    )
+    app.tell(app.waiting.pop())
+
+    assert {b"transfer-encoding": b"chunked"} == app.waiting[0].headers
+
+
+@pytest.mark.parametrize("more", [b"0\r\nX: y", b"1;x"])
+def test_what_goes_with_a_body_is_bounded(more: bytes) -> None:
+    """A trailer or a chunk's extension without end is cut off, though the request was answered by its head."""
+    app = Mirror()
+    app.refuses = lambda _: True
+    made, wire = connected(app)
+    made.data_received(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + more)
+    for _ in range(2 * HEAD.value // 1_000):
+        made.data_received(b"y" * 1_000)
+
+    assert [b"refused"] == bodies(wire.written)
+    assert wire.closed
+
+
+def test_a_refusal_of_a_body_does_not_overtake() -> None:
+    """A body beyond the limit, behind a request in work, ends the connection after that one's own answer."""
+    app = Mirror(later=True)
+    made, wire = connected(app)
+    made.data_received(asked("/a", b"x", chunked=False))
+    made.data_received(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (2 * BODY.value))
+    for _ in range(BODY.value // 2**20 + 1):
+        made.data_received(bytes(2**20))
+    before = wire.written
+    app.tell(app.waiting.pop())
+
+    assert b"" == before
+    assert [b"POST /a x"] == bodies(wire.written)
+    assert wire.closed
+
+
+def test_a_body_behind_a_request_in_work_waits_outside() -> None:
+    """The body of a request that is not let in yet is not taken into memory; after the answer it is read on."""
+    app = Mirror(later=True)
+    made, wire = connected(app)
+    made.data_received(asked("/a", b"x", chunked=False))
+    made.data_received(asked("/b", bytes(100_000), chunked=False)[:50_000])
+    held = not wire.reading
+    app.tell(app.waiting.pop())
+
+    assert held
+    assert wire.reading
+
+
+def test_who_leaves_without_reading_is_forgotten() -> None:
+    """A whole request that waits for its caller to read is given up when the connection ends."""
+    app = Mirror(later=True)
+    made, _ = connected(app)
+    made.pause_writing()
+    made.data_received(asked("/a", b"x", chunked=False))
+    made.connection_lost(None)
+
+    assert (1, 1, []) == (app.opened, app.abandoned, app.waiting)
+
+
+def test_who_sends_no_more_is_still_answered() -> None:
+    """A caller that closes its side after a request gets the answer; half a request behind it is given up."""
+    app = Mirror(later=True)
+    made, wire = connected(app)
+    made.data_received(asked("/a", b"x", chunked=False) + b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n12")
+    stays = made.eof_received()
+    app.tell(app.waiting.pop())
+    idle, _ = connected(app)
+
+    assert stays
+    assert [b"POST /a x"] == bodies(wire.written)
+    assert wire.closed
+    assert not idle.eof_received()
+
+
+def test_a_refused_caller_who_waits_for_leave_is_let_go() -> None:
+    """Whether its body comes is not known: so nothing is read after the refusal."""
+    app = Mirror()
+    app.refuses = lambda _: True
+    made, wire = connected(app)
+    made.data_received(b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+
+    assert [b"refused"] == bodies(wire.written)
+    assert wire.closed
+
+
+def test_a_broken_body_after_a_refusal_gets_no_second_answer() -> None:
+    """One request has one answer, also where the rest of it is not HTTP."""
+    app = Mirror()
+    app.refuses = lambda _: True
+    made, wire = connected(app)
+    made.data_received(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+
+    assert [b"refused"] == bodies(wire.written)
+    assert wire.closed
+
+
+def test_a_close_that_nobody_takes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that closes while its last answer is not read is cut off after the time for answers."""
+    made, wire = connected(Mirror())
+    made.data_received(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+    cut: list[bool] = []
+    monkeypatch.setattr(wire, "abort", lambda: cut.append(True))
+    made.end_late(made._since + 1.0)
+    early = list(cut)
+    made.end_late(made._since + ANSWER_TIME.value + 1.0)
+
+    assert ([], [True]) == (early, cut)

@@ -19,6 +19,7 @@ from gatewright.kernel.instants import Instant
 from gatewright.ledger.receipts import PredictionRecord, Receipt, leaf_parts, matches, verify_receipt
 from gatewright.ledger.segments import open_payload, scan, unwrap_key, verify_segment
 from gatewright.serving import recorder as recording
+from gatewright.serving.composing import Batch
 from gatewright.serving.limits import RECORD_TIME
 from gatewright.serving.recorder import Recorder
 from gatewright.serving.segment_files import SegmentFiles
@@ -329,9 +330,9 @@ def test_an_answer_does_not_hide_the_next_batch(rig: Rig, disk: FailingFiles) ->
         found.ask()
         segment = found.recorder._segment
         assert segment is not None
-        late, next_one = (recording._Batch(segment, first, [], None) for first in (0, 1))
+        late, next_one = (Batch(segment, first, []) for first in (0, 1))
         found.recorder._flying = [next_one]
-        found.recorder._answer(late, [])
+        found.recorder._answer([late], [(b"", [], [])])
         still = found.recorder._flying
         found.recorder._flying = []
 
@@ -418,3 +419,69 @@ def test_a_promise_that_cannot_be_kept_is_counted_and_its_number_not_given_again
     assert set() == written & {each.id for each in promised}
     assert "serving.promises-lost" in {each.code for each in found.said}
     assert found.recorder.lost >= len(promised)
+
+
+def test_promises_do_not_go_before_a_durable_record_for_ever(rig: Rig, disk: FailingFiles) -> None:
+    """What waits for the disk goes along with what is promised meanwhile, and all of it in one write."""
+    back = threading.Event()
+    written: list[int] = []
+    append = disk.append
+    with desk(rig, disk, seconds=60.0) as found:
+        disk.held["append"] = back
+        first = found.ask_later()
+        disk.reached.wait()
+        disk.append = lambda handle, data: (written.append(len(data)), append(handle, data))[1]  # type: ignore[method-assign]
+        durable = found.ask_later(2)
+        promised = [found.ask(40, promised=True) for _ in range(3)]
+        wait_for(lambda: not found.recorder._gathered)
+        waits = not durable.done()
+        disk.held = {}
+        back.set()
+        kept = [first.result(60), durable.result(60)]
+        writes = len(written)
+
+    assert waits
+    assert [[False], [False, False]] == [refused(each) for each in kept]
+    assert 1 == writes
+    assert 3 + sum(map(len, promised)) == len(recorded(rig))
+
+
+def test_nobody_to_tell_of_lost_promises_stops_nothing(rig: Rig, disk: FailingFiles) -> None:
+    """A report that fails while promises are lost leaves the recorder alive."""
+
+    def broken(_: Refusal) -> None:
+        raise BrokenPipeError
+
+    with desk(rig, disk) as found:
+        found.recorder._report = broken
+        disk.faults = {"append": errno.EIO}
+        found.ask(40, promised=True)
+        wait_for(lambda: found.recorder.lost > 0)
+        disk.faults = {}
+        wait_for(lambda: found.recorder.healthy)
+        assert [False] == refused(found.ask())
+
+
+def test_whoever_asks_after_the_end_is_told(rig: Rig, disk: FailingFiles) -> None:
+    """Once the recorder has ended, a request gets no token, and does not wait for one."""
+    with desk(rig, disk) as found:
+        found.recorder.close()
+        assert [None, None] == found.ask(2)
+
+
+def test_an_empty_segment_that_cannot_be_removed_does_not_spoil_the_end(
+    rig: Rig, disk: FailingFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorder ends well, and the next one removes it."""
+
+    def fail(_: str) -> None:
+        raise OSError(errno.EIO, "the test says so")
+
+    with monkeypatch.context() as patch, desk(rig, disk):
+        patch.setattr(disk, "discard", fail)
+    left = len(list(rig.segments.glob("*.open")))
+    with desk(rig, disk):
+        pass
+
+    assert 1 == left
+    assert [] == list(rig.segments.iterdir())

@@ -19,7 +19,7 @@ import pytest
 from gatewright.kernel.errors import DependencyFailed, Misuse
 from gatewright.ledger.receipts import Receipt, matches, verify_receipt
 from gatewright.models.tensors import encode_arrays
-from gatewright.serving import overload, recorder
+from gatewright.serving import app, overload, recorder
 from gatewright.serving.limits import BODY, RECORD_TIME, REQUESTS
 from gatewright.serving.segment_files import WorkerLock
 from gatewright.serving.slots import bind
@@ -317,3 +317,43 @@ def test_more_requests_than_the_limit_are_asked_to_come_again(
     running.stop()
 
     assert (503, "1", 200) == (answer.status_code, answer.headers["retry-after"], live.status_code)
+
+
+def test_a_fault_that_nobody_hears_of_is_answered_and_counted_out(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a request fails and its report fails, too, the caller gets its 500, and nothing stays in work."""
+    places: list[overload.Place] = []
+    leave = overload.Load.leave
+
+    def boom(*_: object) -> None:
+        raise RuntimeError
+
+    def counted(load: overload.Load, place: overload.Place) -> None:
+        places.append(place)
+        leave(load, place)
+
+    running = serve_first(rig)
+    monkeypatch.setattr(overload.Load, "leave", counted)
+    monkeypatch.setattr(app, "check_form", boom)
+    monkeypatch.setattr(running.worker._log, "_write", boom)
+    found = running.infer()
+    monkeypatch.undo()
+    running.stop()
+
+    assert 500 == found.status_code
+    assert 1 == len(places)
+
+
+def test_after_a_header_that_comes_twice_nothing_is_read(rig: Rig) -> None:
+    """What decides a request and is said twice is refused, and the connection closes."""
+    running = serve_first(rig)
+    with socket.create_connection(running.address, timeout=WAIT_S) as connection:
+        connection.sendall(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n")
+        found = b""
+        while part := connection.recv(65_536):
+            found += part
+    running.stop()
+
+    assert found.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in found
