@@ -648,8 +648,8 @@ def wrong(name: str, arguments: str, error: str, *words: str, stage: str = "adde
     wrong(
         "roll back a first deployment",
         "rollback loans",
-        "deployments.transition",
-        "none stands behind it",
+        "deployments.nothing-to-roll-back-to",
+        "one release only",
         stage="live",
     ),
     wrong("roll back nothing", "rollback loans", "operations.no-endpoint", "'loans'"),

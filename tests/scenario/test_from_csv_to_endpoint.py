@@ -69,9 +69,9 @@ def test_a_model_of_one_s_own_goes_from_a_file_to_answers_with_receipts(
     after = _now()
     assert (root, 1) == (deployed["root"], deployed["plan_number"])
 
-    assert [] == home.do("history", "--at", before)
-    assert [root] == [one["root"] for one in home.do("history", "--at", deployed["committed"])]
-    assert [root] == [one["root"] for one in home.do("history", "--at", after)]
+    assert [] == home.do("history", "--at", before)["endpoints"]
+    assert [root] == [one["root"] for one in home.do("history", "--at", deployed["committed"])["endpoints"]]
+    assert [root] == [one["root"] for one in home.do("history", "--at", after)["endpoints"]]
     assert ["endpoint.deployed"] == [one["kind"] for one in home.do("history")]
     home.api_key = deployed["api_key"]
     answers = _answers(home, test_x[:ROWS])
@@ -128,12 +128,12 @@ def test_a_second_person_reads_the_same_history(new_home: NewHome) -> None:
     first = home.do("history")[0]["time"]
     second = home.do("deploy", "loans@2")["committed"]
     live = {
-        moment: [one["ref"] for one in home.do("history", "--at", moment)]
+        moment: [one["ref"] for one in home.do("history", "--at", moment)["endpoints"]]
         for moment in ("2001-01-01", first, second, "2099-01-01T00:00:00+02:00")
     }
     assert {"2001-01-01": [], first: ["loans@1"], second: ["loans@2"]} == {
         key: live[key] for key in ("2001-01-01", first, second)
     }
     assert ["loans@2"] == live["2099-01-01T00:00:00+02:00"]
-    assert [] == home.do("history", "--endpoint", "another")
-    assert 2 == len(home.do("history", "--endpoint", "loans"))
+    assert [] == home.do("history", "another")
+    assert 2 == len(home.do("history", "loans"))

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 import gatewright as gw
+from gatewright.kernel.errors import DependencyFailed
 from scenario.conftest import NewHome
 from scenario.world import FEATURES, Home, Server, ask, inside, loans, serving
 from unit.serving.authority import CLIENT, Authority, Files
@@ -64,6 +65,7 @@ def test_the_python_interface_finds_and_trusts_it(new_home: NewHome) -> None:
         by_address = gw.model("loans@1", home=home.root).predict(
             frame, api_key=home.api_key, url=server.url, ca=home.folder / "tls-authority.pem"
         )
+        assert server.url == gw.serve(home.root).url
     assert server.url.startswith("https://127.0.0.1:")
     assert (3, 3) == (len(answers.labels), len(by_address.labels))
 
@@ -129,12 +131,42 @@ def test_callers_show_certificates_where_they_are_asked_for(new_home: NewHome, t
             asked(home, server, trusting)
         trusting.load_cert_chain(own)
         answer = asked(home, server, trusting)
-        probes = [
-            inside(home.root, "ready", "--port", port_of(server), "--tls-ca", str(ca), *more).code
+        without, shown = (
+            inside(home.root, "ready", "--port", port_of(server), "--tls-ca", str(ca), *more, "--json")
             for more in ((), ("--client-cert", str(own)))
-        ]
+        )
     assert 200 == answer.status_code
-    assert [4, 0] == probes
+    assert [4, 0] == [without.code, shown.code]
+    assert "--client-cert FILE" in without.said
+
+
+def test_the_python_interface_shows_a_certificate_and_names_an_authority(
+    new_home: NewHome, tmp_path: Path
+) -> None:
+    """A server of its own certificate that demands the caller's is found; what is missing is told, then given."""
+    home, authority, files = new_home("live"), Authority(), Files(tmp_path)
+    files.write(*authority.issue("127.0.0.1"))
+    ca, (chain, key) = tmp_path / "authority.pem", authority.issue("probe", use=CLIENT)
+    ca.write_bytes(authority.pem)
+    certificate, its_key = tmp_path / "caller.pem", tmp_path / "caller.key"
+    certificate.write_bytes(chain)
+    its_key.write_bytes(key)
+    rows, _ = loans(3, 3)
+    frame, model = dict(zip(FEATURES, rows.T.tolist(), strict=True)), gw.model("loans", home=home.root)
+    options = ("--tls-cert", str(files.chain), "--tls-key", str(files.key), "--client-ca", str(ca))
+    with serving(home, *options, "--workers", "1") as server:
+        codes = []
+        for given in ({}, {"ca": ca}):
+            with pytest.raises(DependencyFailed) as caught:
+                model.predict(frame, api_key=home.api_key, **given)
+            codes.append(caught.value.code)
+        shown = {"ca": ca, "client_cert": (certificate, its_key)}
+        answers = model.predict(frame, api_key=home.api_key, **shown)
+        found = gw.serve(home.root)
+        assert server.url == found.url
+        assert "started elsewhere" in repr(found)
+    assert ["client.unknown-server", "client.unknown-caller"] == codes
+    assert 3 == len(answers.labels)
 
 
 def test_plain_text_beyond_the_loopback_needs_a_word(new_home: NewHome) -> None:

@@ -16,7 +16,7 @@ from gatewright.adapters.key_files import KeyFolder
 from gatewright.ledger.receipts import Receipt, verify_receipt
 from gatewright.ledger.segments import scan
 from scenario.conftest import NewHome
-from scenario.world import Home, Server, loans, serving
+from scenario.world import Home, Server, inside, loans, serving
 
 CALLERS = 12
 WAIT_S = 60.0
@@ -97,6 +97,10 @@ def test_status_and_verification_see_every_worker(new_home: NewHome) -> None:
             (each["serving"], each["server"], each["workers"]) for each in said
         ]
         assert 2 == len({each["pid"] for each in said})
+        asked = [{"place": "champion", "version": 1, "requests": CALLERS}]
+        assert asked == home.do("status")["counted"]["loans"]["answers"]
+        shown = inside(home.root, "status").out
+        assert f"loans: answered so far: {CALLERS} by the champion loans@1.\n" in shown
     assert 0 == server.process.returncode
 
     assert (CALLERS, 0) == tuple(home.do("status")[name] for name in ("predictions", "segments_waiting"))

@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 import pytest
 
-from gatewright.deployments.plan import Portion, ReleaseRef, Showing, Shown
+from gatewright.deployments.plan import Portion, Recording, ReleaseRef, Showing, Shown
 from gatewright.kernel.instants import Instant
 from gatewright.kernel.names import Name
 from gatewright.ledger.receipts import PredictionRecord, Receipt, verify_receipt
 from gatewright.serving.limits import BREAKER_FAILURES
 from gatewright.serving.worker import STATUS_FILE
 from unit.serving.rig import NOW, Rig, Running, api_key, error_of, linear_model, question, wait_for
-from unit.serving.test_recorder import recorded
+from unit.serving.test_recorder import FailingFiles, recorded
 
 INFER = "/v2/models/tumour/infer"
 LARGE = [1e10, 1e10, 1e10]
@@ -218,6 +218,7 @@ def test_stopping_gives_whole_answers_or_none(rig: Rig) -> None:
     good = [answered(rig, answer) for answer in answers if answer.status_code == 200]
     bad = {error_of(answer) for answer in answers if answer.status_code != 200}
     assert ({"The endpoint tumour was stopped by its owner."}, 503) == (bad, ready)
+    assert {"60"} == {each.headers["retry-after"] for each in answers if each.status_code == 503}
     assert len(good) == len(recorded(rig))
     assert engine is again
 
@@ -290,3 +291,20 @@ def test_plans_with_a_canary_come_and_go_without_a_lost_request(rig: Rig) -> Non
     records = [answered(rig, answer) for answer in answers]
     assert {1, 2, 3, 4, 5} >= {record.plan for record in records} >= {2, 3, 4, 5}
     assert counts(records, rig) == counts(recorded(rig), rig)
+
+
+def test_asynchronous_recording_answers_before_the_disk_and_says_so(rig: Rig) -> None:
+    """While the disk hangs, an endpoint that may record later answers; its receipts say how, and all are kept."""
+    disk = FailingFiles(rig.segments)
+    allows = rig.make_release(1, policy=b"[recording]\nasynchronous = true\n")
+    rig.publish(rig.plan(1, allows, recording=Recording.ASYNCHRONOUS))
+    back = threading.Event()
+    with rig.running(disk=disk) as running:
+        disk.held["append"] = back
+        promised = [answered(rig, ask(running)) for _ in range(9)]
+        disk.held = {}
+        back.set()
+    kept = {(record.segment, record.seq): record for record in recorded(rig)}
+
+    assert {"asynchronous"} == {record.recording for record in promised}
+    assert promised == [kept[record.segment, record.seq] for record in promised]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
@@ -47,6 +47,7 @@ from gatewright.adapters.ledger_schema import metadata as _metadata
 from gatewright.adapters.ledger_schema import nodes as _nodes
 from gatewright.adapters.ledger_schema import projections as _projections
 from gatewright.adapters.ledger_schema import records as _records
+from gatewright.adapters.ledger_search import SUBJECT_INDEX, misplaced, newest, node, one, position, stands
 from gatewright.adapters.table_state import require_tables, sign_tables
 from gatewright.kernel import canonical
 from gatewright.kernel.canonical import JsonObject
@@ -56,7 +57,7 @@ from gatewright.ledger.checkpoints import Checkpoint, checkpoint_text, note_with
 from gatewright.ledger.projection import Project, Put
 from gatewright.ledger.proofs import inclusion_from
 from gatewright.ledger.records import Draft, Record
-from gatewright.ledger.tree import Frontier, Node, frontier_nodes, leaf_hash, verify_inclusion
+from gatewright.ledger.tree import Frontier, Node, frontier_nodes, leaf_hash
 from gatewright.ports import Signer
 
 logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())  # failures are raised, not printed
@@ -106,6 +107,7 @@ class SqliteLedger:
         self._signer = signer
         self._origin = origin
         self._project = project
+        self._opened: tuple[bytes, Checkpoint] | None = None
         self._engine: Engine = create_engine(
             "sqlite://", creator=self._connect, isolation_level="AUTOCOMMIT", pool_reset_on_return=None
         )
@@ -167,6 +169,7 @@ class SqliteLedger:
         with self._writing() as connection:
             frontier, time = self._head(connection)
             self._require_tables(connection)
+            connection.exec_driver_sql(SUBJECT_INDEX)
             start, moment = frontier.size, max(now, time)
             leaves = [
                 Record(seq=seq, time=moment, draft=draft).encode() for seq, draft in enumerate(drafts, start)
@@ -216,17 +219,19 @@ class SqliteLedger:
         self._fold_log()
         return count
 
-    def history(self, kinds: Sequence[str], until: Instant | None) -> Iterator[Record]:
-        """Records of the given kinds (all, when none is given) up to ``until`` inclusive, in order.
+    def history(self, kinds: Sequence[str], until: Instant | None, *, start: int = 0) -> Iterator[Record]:
+        """Records of the given kinds (all, when none is given) from number ``start`` on, in order.
 
-        Raises Tampered when the index that was searched disagrees with a record found.
+        Up to ``until``, inclusive. Raises Tampered when the index that was searched disagrees with a
+        record found.
         """
         found = select(_records)
         if kinds:
             found = found.where(_records.c.kind.in_(kinds))
         if until is not None:
-            found = found.where(_records.c.time_ns <= until.ns)
-        after = -1
+            with self._reading() as connection:
+                found = found.where(_records.c.seq < position(connection, until))
+        after = start - 1
         while True:
             page = found.where(_records.c.seq > after).order_by(_records.c.seq).limit(ROWS_AT_ONCE)
             with self._reading() as connection:
@@ -245,6 +250,31 @@ class SqliteLedger:
                 return
             after = rows[-1].seq
 
+    def position(self, moment: Instant) -> int:
+        """How many records are not later than the moment; the two at the border are proved."""
+        with self._reading() as connection:
+            found = position(connection, moment)
+            beside = (seq for seq in (found - 1, found) if seq >= 0)
+            times = [record.time <= moment for record in self._proved(connection, beside)]
+        if times not in ([True, False][: len(times)], [False], []):
+            raise misplaced(found)
+        return found
+
+    def newest(
+        self, kinds: Sequence[str], *, below: int, subject: str = "", most: int = 1
+    ) -> tuple[Record, ...]:
+        """Up to ``most`` records of the kinds below a number, the newest first, each proved.
+
+        With ``subject`` only those about it. Raises Tampered for a record that is not under the signed head.
+        """
+        with self._reading() as connection:
+            found = newest(connection, kinds, below=below, subject=subject, most=most)
+            records = tuple(self._proved(connection, found))
+        for record in records:
+            if record.draft.kind not in kinds or subject not in ("", record.draft.subject):
+                raise misplaced(record.seq)
+        return records
+
     def inclusion(self, seq: int) -> tuple[bytes, ...]:
         """Path of record ``seq`` to the root of the newest checkpoint, lowest sibling first.
 
@@ -252,7 +282,7 @@ class SqliteLedger:
         """
         with self._reading() as connection:
             size = connection.execute(select(func.max(_checkpoints.c.size))).scalar_one() or 0
-            return inclusion_from(lambda level, index: _node(connection, level, index), index=seq, size=size)
+            return inclusion_from(lambda level, index: node(connection, level, index), index=seq, size=size)
 
     def get(self, collection: str, key: str) -> JsonObject | None:
         """One document, or None."""
@@ -274,6 +304,18 @@ class SqliteLedger:
             ]
         yield from documents
 
+    def _proved(self, connection: Connection, numbers: Iterable[int]) -> Iterator[Record]:
+        """The records of these numbers, each shown to stand under the signed head; those beyond it are left out."""
+        head = self._believed(_newest_note(connection))
+        for seq in numbers:
+            if seq >= head.size:
+                continue
+            leaf = one(connection, "SELECT leaf FROM records WHERE seq = ?", seq)
+            record = _record(seq, leaf)
+            if not stands(connection, leaf, seq, size=head.size, root=head.root):
+                raise misplaced(seq)
+            yield record
+
     def _proven(self, connection: Connection, row: Row[Any]) -> JsonObject:
         """The document, once it is shown to follow from a record under the signed head.
 
@@ -284,25 +326,17 @@ class SqliteLedger:
         head = self._believed(_newest_note(connection))
         found = select(_records.c.leaf).where(_records.c.seq == row.seq)
         record = _record(row.seq, connection.execute(found).scalar())
-        leaf = leaf_hash(record.encode())
-        path = (
-            inclusion_from(
-                lambda level, index: _node(connection, level, index), index=row.seq, size=head.size
-            )
-            if row.seq < head.size
-            else ()
-        )
-        stands = verify_inclusion(leaf=leaf, index=row.seq, size=head.size, path=path, root=head.root)
+        stood = stands(connection, record.encode(), row.seq, size=head.size, root=head.root)
         follows = any(
             (put.collection, put.key, put.document) == (row.collection, row.key, document)
             for put in self._project(record)
         )
-        if not (stands and follows):
+        if not (stood and follows):
             raise Tampered(
                 "storage.projection-unproven",
                 "A stored table says what no signed record says.",
                 why="It was changed from outside."
-                if stands
+                if stood
                 else "The record it names is not under the signed head.",
                 next="Verify the ledger; nothing was done by what the table says.",
                 place=f"{row.collection}/{row.key}",
@@ -315,7 +349,7 @@ class SqliteLedger:
         last = connection.execute(newest).one_or_none()
         size = last.seq + 1 if last else 0
         frontier = Frontier(
-            size=size, hashes=tuple(_node(connection, level, index) for level, index in frontier_nodes(size))
+            size=size, hashes=tuple(node(connection, level, index) for level, index in frontier_nodes(size))
         )
         head = self._believed(_newest_note(connection))
         if (head.size, head.root) != (frontier.size, frontier.root()):
@@ -329,13 +363,17 @@ class SqliteLedger:
         return frontier, _record(last.seq, last.leaf).time if last else Instant(0)
 
     def _believed(self, note: bytes) -> Checkpoint:
+        if self._opened is not None and self._opened[0] == note:  # the same bytes were verified before
+            return self._opened[1]
         try:
-            return open_checkpoint(note, origin=self._origin, key=self._signer.public)
+            head = open_checkpoint(note, origin=self._origin, key=self._signer.public)
         except BadInput as error:
             what = "The newest checkpoint of the ledger cannot be read."
             raise Tampered(
                 "storage.checkpoint-damaged", what, why=str(error), place=str(self._path)
             ) from error
+        self._opened = (note, head)
+        return head
 
     def _follow(self, connection: Connection, records: Sequence[Record]) -> None:
         for record in records:
@@ -442,18 +480,6 @@ def _newest_note(connection: Connection) -> bytes:
     if not isinstance(note, bytes):
         raise Tampered("storage.no-checkpoint", "The ledger holds no checkpoint.")
     return note
-
-
-def _node(connection: Connection, level: int, index: int) -> bytes:
-    here = (_nodes.c.level == level) & (_nodes.c.idx == index)
-    found = connection.execute(select(_nodes.c.hash).where(here)).scalar()
-    if not isinstance(found, bytes):
-        raise Tampered(
-            "storage.node-missing",
-            "A node of the stored tree is missing.",
-            place=f"level {level}, index {index}",
-        )
-    return found
 
 
 def _record(seq: int, leaf: object) -> Record:

@@ -18,12 +18,14 @@ class Trust:
     """How a server is known, and how a caller shows itself.
 
     ``authority`` is a PEM file of authorities (None: the system's), ``name`` what the certificate must
-    say (empty: the host of the URL), ``certificate`` a PEM file with the caller's own certificate and key.
+    say (empty: the host of the URL), ``certificate`` a PEM file with the caller's own certificate and key;
+    the key may lie in a file of its own, ``key``, and is not encrypted.
     """
 
     authority: Path | None = None
     name: str = ""
     certificate: Path | None = None
+    key: Path | None = None
 
 
 class _Encrypted(HTTPConnection):
@@ -59,14 +61,17 @@ def _context(trust: Trust) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=trust.authority)
         if trust.certificate is not None:
-            context.load_cert_chain(trust.certificate)
+            # a password, so that nobody is asked for one at the terminal: no key here is encrypted
+            context.load_cert_chain(trust.certificate, trust.key, password="")
     except OSError as error:  # ssl.SSLError among them
         raise BadInput(
             "assembly.trust-file",
             "The certificates for the call cannot be read.",
             why=str(error),
             next="Give PEM files: the server's authority, and the caller's certificate with its key.",
-            place=" ".join(str(each) for each in (trust.authority, trust.certificate) if each is not None),
+            place=" ".join(
+                str(each) for each in (trust.authority, trust.certificate, trust.key) if each is not None
+            ),
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context

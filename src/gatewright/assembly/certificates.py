@@ -49,7 +49,9 @@ HOW_TO_TRUST = """\
 This home made its own TLS certificate. Callers trust it by the authority's certificate:
   {path}
   SHA-256 {fingerprint}
-Give them that file over a way you trust; then, for example:
+Give them that file over a way you trust. They compare the fingerprint with what this prints:
+  openssl x509 -in {name} -noout -fingerprint -sha256
+Then, for example:
   curl --cacert {name} https://NAME:PORT/v2/health/live
   Python: urllib.request.urlopen(url, context=ssl.create_default_context(cafile="{name}"))
 """
@@ -77,14 +79,15 @@ class HomeCertificates:
         self._names = [_name(each) for each in dict.fromkeys((*names, *LOOPBACK_NAMES))]
         self._watched = None if client_ca is None else WatchedFiles(client_ca)
         self._client_ca: bytes | None = None
+        self._files = {"client_ca": str(client_ca or "")}
         self._until: datetime | None = None
         self.path = folder / AUTHORITY_FILE
         self.authority = self._kept_authority()
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the authority's certificate (DER), as hexadecimal digits."""
-        return self.authority.fingerprint(hashes.SHA256()).hex()
+        """SHA-256 of the authority's certificate (DER), as ``openssl x509 -fingerprint`` writes it."""
+        return self.authority.fingerprint(hashes.SHA256()).hex(":").upper()
 
     def __call__(self) -> Identity | None:
         """A new certificate when it is time, or when the callers' authorities changed."""
@@ -117,6 +120,7 @@ class HomeCertificates:
             chain=leaf.public_bytes(Encoding.PEM) + self.authority.public_bytes(Encoding.PEM),
             key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
             client_ca=self._client_ca,
+            files=self._files,
         )
 
     def _kept_authority(self) -> x509.Certificate:

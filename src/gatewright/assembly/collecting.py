@@ -10,7 +10,8 @@ from pathlib import Path
 from gatewright.assembly.homes import open_home
 from gatewright.assembly.settings import Settings, find_root
 from gatewright.kernel.errors import GatewrightError
-from gatewright.operations.collect import Collected, collect, sealed
+from gatewright.operations.collect import Collected, collect
+from gatewright.operations.waiting import sealed
 
 PERIOD_S = 1.0
 PATIENCE_S = 10.0

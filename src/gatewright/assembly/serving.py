@@ -7,6 +7,7 @@ import stat
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput, Misuse, Tampered
 from gatewright.kernel.instants import Instant
 from gatewright.operations.files import file_failures, read_file
+from gatewright.operations.waiting import collector_runs, longest_wait
 from gatewright.ports import Signer
 from gatewright.releases.trust import TrustRoot
 from gatewright.releases.worker_keys import verify_worker_key
 from gatewright.serving.certificates import Source, identity_of_files
+from gatewright.serving.logs import Level, Log
 from gatewright.serving.slots import Reach, Slot
+from gatewright.serving.supervisor import say
 from gatewright.serving.worker import Worker, WorkerSettings, run_worker
 
 WORKER_FILE = "worker-ed25519.pem"
@@ -61,6 +65,8 @@ def serve_home(
     slot = slot or Slot()
     settings = Settings.read(find_root(start, os.environ))
     folder = settings.folder
+    segments = folder / "segments"
+    seen = seen_settings(**observed)
     keys = KeyFolder(folder=folder / "keys", passphrase=passphrase(os.environ))
     data_key = keys.data_key()
     hosts = answered_hosts(host, allowed_hosts)
@@ -71,18 +77,19 @@ def serve_home(
         from gatewright.assembly.certificates import home_identity  # noqa: PLC0415 - only where TLS is spoken
 
         identity = home_identity(folder, keys, hosts, client_ca=client_ca, told=slot.index == 0)
+    tell = partial(Log(say, seen.log).say, "server", level=Level.WARNING)
     with ExitStack() as beside:
         run_worker(
             WorkerSettings(
                 plan=folder / "plan.dsse",
-                segments=folder / "segments",
+                segments=segments,
                 host=host,
                 port=port,
                 hosts=frozenset(hosts),
                 reach=reach,
                 ended_by=tls_ended_by,
                 slot=slot,
-                seen=seen_settings(**observed),
+                seen=seen,
                 grpc_port=grpc_port,
             ),
             blobs=LocalBlobs(folder / "blobs", data_key),
@@ -91,7 +98,10 @@ def serve_home(
             trust=read_trust(folder),
             clock=lambda: Instant(time.time_ns()),
             identity=identity,
-            ready=lambda _url: beside.enter_context(collector(settings.root)) if slot.alone else None,
+            ready=lambda _url: (
+                beside.enter_context(collector(settings.root, segments, tell)) if slot.alone else None
+            ),
+            collecting=lambda: (collector_runs(segments), longest_wait(segments, Instant(time.time_ns()))),
         )
     return 0
 

@@ -21,10 +21,10 @@ from typing import Any, cast
 
 from gatewright.assembly.collector import collector
 from gatewright.assembly.settings import Settings, find_root
-from gatewright.assembly.transport import TLS_OPTIONS, reach_of
+from gatewright.assembly.transport import TLS_OPTIONS, only_localhost, reach_of
 from gatewright.kernel.errors import Misuse
 from gatewright.serving.limits import WORKERS
-from gatewright.serving.logs import Log, LogForm
+from gatewright.serving.logs import Level, Log, LogForm
 from gatewright.serving.segment_files import WorkerLock
 from gatewright.serving.slots import Slot, bind_slots, hold_port
 from gatewright.serving.supervisor import Supervisor, say
@@ -65,11 +65,20 @@ def serve(asked: Asked, workers: int | None = None) -> int:
         )
     _require_grpc(asked)
     _require_observable(asked)
+    _warn_of_hosts(asked)
     if workers == 1:
         return serve_slot(asked, Slot())
     root = None if "folder" in asked else find_root(Path(str(asked["start"])), os.environ)
     segments = Path(str(asked["segments"])) if root is None else Settings.read(root).folder / "segments"
     return _supervise(asked, workers, root, segments)
+
+
+def _warn_of_hosts(asked: Asked) -> None:
+    own = bool(asked.get("tls_cert") or asked.get("tls_ended_by"))
+    allowed = cast("tuple[str, ...]", asked.get("allowed_hosts") or ())
+    warning = only_localhost(str(asked.get("host", "")), allowed, own_certificate=own)
+    if warning:
+        _teller(asked)(warning)
 
 
 def _require_grpc(asked: Asked) -> None:
@@ -94,9 +103,9 @@ def _require_observable(asked: Asked) -> None:
 
 
 def _teller(asked: Asked) -> Callable[[str], None]:
-    """How the parent says something: as its workers do."""
+    """How the parent says something: as its workers do. It speaks where something ended, and never else."""
     form = LogForm(str(asked.get("log") or LogForm.TEXT))
-    return partial(Log(say, form).say, "server")
+    return partial(Log(say, form).say, "server", level=Level.WARNING)
 
 
 @contextmanager
@@ -111,8 +120,10 @@ def _with_grpc_port(asked: Asked) -> Iterator[Asked]:
 
 
 def _supervise(asked: Asked, workers: int, root: Path | None, segments: Path) -> int:
+    tell = _teller(asked)
+
     def beside() -> AbstractContextManager[object]:
-        return nullcontext() if root is None else collector(root)
+        return nullcontext() if root is None else collector(root, segments, tell)
 
     options = cast("dict[str, Any]", {name: asked[name] for name in TLS_OPTIONS if name in asked})
     reach = reach_of(str(asked["host"]), **options)
@@ -127,7 +138,7 @@ def _supervise(asked: Asked, workers: int, root: Path | None, segments: Path) ->
             command=lambda slot: command(named, slot),
             lock=held.handle,
             beside=beside,
-            say=_teller(asked),
+            say=tell,
         ).run()
 
 

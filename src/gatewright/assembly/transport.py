@@ -66,6 +66,17 @@ def certificate_needed() -> Misuse:
     )
 
 
+def only_localhost(host: str, allowed: tuple[str, ...], *, own_certificate: bool) -> str:
+    """That a server listens everywhere and nobody elsewhere can name it, or nothing."""
+    if answered_hosts(host, allowed):
+        return ""
+    certificate = "" if own_certificate else ", and its certificate names no other"
+    return (
+        f"This server listens on {host} but answers only for localhost{certificate}: callers on other "
+        "machines are refused. Next: --allow-host NAME, with the name or address that they use."
+    )
+
+
 def answered_hosts(host: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     """The names that a server answers for: those allowed, and its own address where that is one place."""
     try:

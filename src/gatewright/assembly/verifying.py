@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,11 +27,12 @@ from gatewright.ledger.segments import scan, verify_segment
 from gatewright.operations import verify
 from gatewright.operations.answers import Saved, request_in, saved_in
 from gatewright.operations.files import read_file
+from gatewright.operations.log_folder import read_kept, verify_log
 from gatewright.operations.released import export
 from gatewright.operations.verify import Verified
 from gatewright.ports import Blobs
 from gatewright.releases.trust import TrustRoot
-from gatewright.releases.verification import VerifiedRelease, require_deployable, verify_release
+from gatewright.releases.verification import VerifiedRelease
 
 TRUST_FILE = "trust.json"
 WORKERS_FOLDER = "workers"
@@ -120,10 +121,13 @@ def _came_along(file: Path, evidence: Path) -> bool:
     return within or verify.is_export(keys.parent)
 
 
-def verify_path(path: Path, trust: Path | Trusted | None, *, request: Path | None = None) -> Verified:
-    """Verify one release folder, ledger, receipt or saved answer against a trust root given apart, or the home's.
+def verify_path(
+    path: Path, trust: Path | Trusted | None, *, request: Path | None = None, kept: Sequence[Path] = ()
+) -> Verified:
+    """Verify one release folder, log, ledger, receipt or saved answer against a trust root given apart, or the home's.
 
-    ``request`` is the JSON request that an answer belongs to, to compare its inputs.
+    ``request`` is the JSON request that an answer belongs to, to compare its inputs; ``kept`` are
+    checkpoints that a log must extend.
     """
     kind = verify.what_is(path)
     whom = trust if isinstance(trust, Trusted) else trusted(trust, evidence=path)
@@ -133,8 +137,16 @@ def verify_path(path: Path, trust: Path | Trusted | None, *, request: Path | Non
             f"A request belongs to an answer; {path} is a {kind}.",
             next="Name the saved answer first: gatewright verify ANSWER --request REQUEST",
         )
+    if kept and kind != "log":
+        raise Misuse(
+            "assembly.kept",
+            f"A kept checkpoint is compared with a log; {path} is a {kind}.",
+            next="Name the folder that 'gatewright evidence log' wrote.",
+        )
     if kind == "release":
         return verify.release_folder(path, whom.root)
+    if kind == "log":
+        return verify_log(path, whom.root, kept=[read_kept(each) for each in kept])
     if kind == "ledger":
         found = read_ledger(path)
         return verify.ledger(found.leaves, found.checkpoint, found.disagreements, whom.root)
@@ -143,7 +155,7 @@ def verify_path(path: Path, trust: Path | Trusted | None, *, request: Path | Non
     if verify.is_export(folder):
         known: VerifiedRelease | None = verify.exported(folder, whom.root)[0]
     else:
-        known = _own_release(saved, whom) if whom.home and request is not None else None
+        known = _own_release(saved, whom, needed=request is not None) if whom.home else None
     return verify.receipt(
         saved,
         whom.root,
@@ -153,13 +165,18 @@ def verify_path(path: Path, trust: Path | Trusted | None, *, request: Path | Non
     )
 
 
-def _own_release(saved: Saved, whom: Trusted) -> VerifiedRelease | None:
-    """The release that answered, where this home made it and its ledger can be read here; verified as an export is."""
+def _own_release(saved: Saved, whom: Trusted, *, needed: bool) -> VerifiedRelease | None:
+    """The release that answered, where this home made it and its ledger can be read here; verified as an export is.
+
+    Where it is not ``needed``, a home whose keys are encrypted and no passphrase given is as none.
+    """
     if find_spec("sqlalchemy") is None:
         return None
     from gatewright.assembly.homes import read_home  # noqa: PLC0415 - needs the studio
 
     root = PredictionRecord.decode(Receipt.parse(saved.token).leaf).release
+    if not needed and _data_key(whom.place.parent) is None:
+        return None
     with tempfile.TemporaryDirectory(prefix="gatewright-release-") as place, read_home(whom.place) as home:
         try:
             folder = export(home, root.hex, Path(place) / "export")
@@ -263,18 +280,7 @@ def _verified_plan(plan: TrafficPlan, now: Instant) -> Verified:
 
 
 def _verify_reference(reference: ReleaseRef, endpoint: str, trust: TrustRoot, blobs: Blobs) -> Verified:
-    statements = [blobs.get(digest) for digest in reference.statements]
-    verified = verify_release(
-        resources={name: blobs.get(digest) for name, digest in reference.resources.items()},
-        bundle=blobs.get(reference.bundle),
-        statements=statements,
-        trust=trust,
-    )
-    if verified.root != reference.root:
-        raise Tampered(
-            "assembly.plan-root", "The plan names another root than its files have.", place=endpoint
-        )
-    require_deployable(verified, statements, trust, endpoint)
+    verified = verify.planned(reference, endpoint, trust, blobs)
     return Verified(
         kind="release",
         sentence=f"{reference.model}@{reference.version} on {endpoint} is release {verified.root.short}, decided for it.",

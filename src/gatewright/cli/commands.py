@@ -11,9 +11,11 @@ from gatewright.cli import (
     comparing,
     data,
     evidence,
+    handing_over,
     keys,
     life,
     models,
+    past,
     policies,
     releases,
     serving,
@@ -26,7 +28,7 @@ from gatewright.kernel.version import VERSION
 
 ORDER = (
     "init", "demo", "data", "model", "train", "policy", "check", "compare", "ship", "release", "approve", "deploy",
-    "rollback", "stop", "resume", "undeploy", "limit", "serve", "example", "status", "history", "verify", "key", "user",
+    "rollback", "stop", "resume", "undeploy", "limit", "serve", "collect", "example", "status", "history", "why", "verify", "evidence", "key", "user",
 )  # fmt: skip
 
 
@@ -79,5 +81,7 @@ comparing.register(app)
 app.add_typer(releases.app, name="release")
 serving.register(app)
 evidence.register(app)
+past.register(app)
+app.add_typer(handing_over.app, name="evidence")
 app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")

@@ -28,13 +28,14 @@ DONE = 0
 INTERNAL = 70
 INTERRUPTED = 130
 WRONG_USE = 2
+TAMPERED = 3
 
 CODES: tuple[tuple[type[GatewrightError], int], ...] = (
     (ApprovalNeeded, 5),
     (Refused, 1),
     (Misuse, WRONG_USE),
     (BadInput, WRONG_USE),
-    (Tampered, 3),
+    (Tampered, TAMPERED),
     (DependencyFailed, 4),
     (GatewrightError, INTERNAL),
 )

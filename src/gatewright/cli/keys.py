@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from gatewright.operations.catalogue import ApiKeyEntry
     from gatewright.operations.keys import ChangedKey
 
+SHOWN = {
+    "full": "whole answers",
+    "label": "the label alone",
+    "top": "the label and the scores of the {} best classes",
+    "round": "numbers with {} decimals",
+}
 app = typer.Typer(help="API keys: list, add, revoke.", no_args_is_help=True, rich_markup_mode=None)
 
 Endpoint = Annotated[str, typer.Argument(help="Endpoint that the key admits to.")]
@@ -104,14 +110,16 @@ def limit_key(
     if json:
         show.as_json(_plain(changed))
         return
-    show.done(f"{endpoint} (plan {changed.entry.plan_number}): key {key} has {limits(changed.entry)}.")
+    show.done(f"{endpoint} (plan {changed.entry.plan_number}): key {key} {limits(changed.entry)}.")
 
 
 def limits(entry: ApiKeyEntry) -> str:
-    """The bounds of a key in words."""
-    rate = f"{entry.rate:,} requests a second" if entry.rate else "no bound on requests a second"
-    quota = f"{entry.quota:,} a day" if entry.quota else "none on requests a day"
-    return f"{rate}, {quota}, and is shown {entry.shown}"
+    """What a key may do, in words that follow its name."""
+    rate = f"at most {entry.rate:,} requests a second" if entry.rate else ""
+    quota = f"at most {entry.quota:,} requests a day" if entry.quota else ""
+    bounds = " and ".join(each for each in (rate, quota) if each) or "any number of requests"
+    word, _, number = entry.shown.partition(":")
+    return f"may send {bounds}, and is shown {SHOWN[word].format(number)}"
 
 
 def _bound(number: int) -> str:

@@ -113,7 +113,9 @@ def ship(
 
 def approve(
     release: Annotated[str, typer.Argument(help="Release: NAME, NAME@VERSION or the beginning of its root.")],
-    as_: Annotated[str, typer.Option("--as", help="Who approves.")],
+    as_: Annotated[
+        str, typer.Option("--as", help="Who approves (default: the owner, where nobody else may).")
+    ] = "",
     comment: Annotated[str, typer.Option(help="What they want to have said; kept encrypted.")] = "",
     json: options.Json = False,
 ) -> None:
@@ -123,24 +125,28 @@ def approve(
     """
     from gatewright.cli import show
     from gatewright.operations import approve as approving
-    from gatewright.operations.catalogue import body_of
+    from gatewright.operations.catalogue import body_of, find_live
     from gatewright.operations.released import release as find
+    from gatewright.operations.users import named
 
     with options.home() as home:
         entry = approving.approve(home, release, name=as_, comment=comment)
         found = find(home, entry.root.hex)
         standing = approving.standing(home, found)
+        name = named(home, entry.principal)
+        live = find_live(home, entry.ref.partition("@")[0])
     counted = len(standing.counted)
+    beside = "" if live is None else f"   Beside {live.ref}, not in its place: add --canary 10%"
     if json:
         show.as_json({**body_of(entry), "counted": counted, "needed": found.approvals_needed})
         return
-    show.done(f"{as_} signed an approval of {entry.ref} ({entry.root.hex[:12]}) as {entry.role}.")
+    show.done(f"{name} signed an approval of {entry.ref} ({entry.root.hex[:12]}) as {entry.role}.")
     for ignored in standing.ignored:
         if ignored.approval.key_id == entry.key:
             show.line(f"  It does not count: {ignored.reason}.", style="yellow")
     show.line(f"  {counted} of {found.approvals_needed} approvals count now.")
     if counted >= found.approvals_needed:
-        show.hint(f"Next: gatewright deploy {entry.ref}")
+        show.hint(f"Next: gatewright deploy {entry.ref}{beside}")
 
 
 def number(value: float) -> str:
@@ -171,19 +177,17 @@ def tell_check(checked: Checked) -> None:
         )
     _tell_details(findings)
     verdict = checked.verdict
-    held = sum(reason.holds for reason in verdict.reasons)
+    rules = len({reason.rule for reason in verdict.reasons})  # one on every slice gives several reasons
     if not verdict.objections:
         need = verdict.approvals_needed
         who = " (the owner may give it)" if verdict.owner_may_approve and need == 1 else ""
         show.out.print(
-            f"[green]✓[/] The policy's {held} rules hold. Tier {verdict.tier}: "
+            f"[green]✓[/] The policy's {rules} rules for this task hold. Tier {verdict.tier}: "
             f"{need} approval{'s' if need != 1 else ''} needed{who}."
         )
     else:
-        count = len(verdict.objections)
-        show.out.print(
-            f"[red]✗[/] The policy denies it: {count} of {len(verdict.reasons)} rules do not hold."
-        )
+        count = len({reason.rule for reason in verdict.objections})
+        show.out.print(f"[red]✗[/] The policy denies it: {count} of {rules} rules for this task do not hold.")
     for reason in verdict.objections:
         show.out.print(f"    {escape(reason.rule)}, but {escape(reason.what)}")
     for finding in findings:

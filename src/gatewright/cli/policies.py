@@ -31,6 +31,7 @@ def check(
     from gatewright.checks.suite import known_checks
     from gatewright.cli import exits, show
     from gatewright.kernel.errors import BadInput
+    from gatewright.models.signature import Task
     from gatewright.operations.files import POLICY_BYTES, read_file
     from gatewright.policy.policy_file import read_policy
 
@@ -42,12 +43,21 @@ def check(
         except BadInput as error:
             told.append({"file": str(file), "readable": False, "why": error.refusal.sentence()})
         else:
-            told.append({"file": str(file), "readable": True, "title": read.title, "rules": len(read.rules)})
+            told.append(
+                {
+                    "file": str(file),
+                    "readable": True,
+                    "title": read.title,
+                    "rules": len(read.rules),
+                    "applying": {task.value: len(read.rules_for(task)) for task in Task},
+                }
+            )
     if json:
         show.as_json(told)
     for each in told if not json else ():
         if each["readable"]:
-            show.done(f"{each['file']}: {each['title']}, {each['rules']} rules.")
+            apply = ", ".join(f"{number} to {task}" for task, number in each["applying"].items())
+            show.done(f"{each['file']}: {each['title']}, {each['rules']} rules, of which {apply} apply.")
         else:
             show.err.print(f"[red]✗[/] {show.escape(each['file'])}: {show.escape(each['why'])}")
     return exits.DONE if all(each["readable"] for each in told) else exits.WRONG_USE

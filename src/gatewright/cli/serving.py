@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command()(serve)
     app.command()(ready)
     app.command()(example)
-    app.command(hidden=True)(collect)
+    app.command()(collect)
 
 
 def serve(
@@ -132,7 +132,13 @@ def _place(
 
 
 def ready(
-    port: Annotated[int, typer.Option(help="Port of the server, on this machine.", min=1, max=65535)] = PORT,
+    port: Annotated[int, typer.Option(help="Port of the server.", min=1, max=65535)] = PORT,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the server.", show_default=f"where the home's server listens, else {HOST}"
+        ),
+    ] = None,
     key_file: Annotated[
         Path | None, typer.Option(help="File with an API key: ask for readiness, not only for life.")
     ] = None,
@@ -147,18 +153,18 @@ def ready(
     ] = None,
     json: options.Json = False,
 ) -> int:
-    """Ask a server on this machine whether it lives, or with a key whether it is ready: for probes.
+    """Ask a server whether it lives, or with a key whether it is ready: for probes.
 
     Exit 0 when it says yes, 4 when it says no or does not answer.
 
     Example: gatewright ready --port 8620
     """
     from gatewright.assembly.calling import Trust
-    from gatewright.assembly.probing import ask
+    from gatewright.assembly.probing import ask, served_address
     from gatewright.cli import show
 
     trust = None if tls_ca is None else Trust(authority=tls_ca, name=tls_name, certificate=client_cert)
-    said = ask(port, key_file, trust)
+    said = ask(host or served_address(Path.cwd()), port, key_file, trust)
     if json:
         show.as_json({"path": said.path, "status": said.status})
     else:
@@ -195,15 +201,34 @@ def example(
 
 
 def collect(
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until the parent process ends.")] = False,
-) -> None:
-    """Bring sealed segments into the ledger; ``serve`` does so by itself.
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, round after round, until standard input ends.")
+    ] = False,
+    json: options.Json = False,
+) -> int:
+    """Bring sealed prediction records into the ledger.
+
+    'gatewright serve' does so by itself. This is for records that were copied from elsewhere, and for
+    those that a server left. What is recorded already changes nothing. Exit 3 where a file does not hold: it
+    stays where it is.
 
     Example: gatewright collect
     """
     from gatewright.assembly.collecting import collect_home, watch_home
+    from gatewright.cli import exits, show
 
     if watch:
         watch_home(Path.cwd())
+        return exits.DONE
+    found = collect_home(Path.cwd())
+    if json:
+        show.as_json(
+            {"segments": found.segments, "predictions": found.predictions, "problems": list(found.problems)}
+        )
     else:
-        collect_home(Path.cwd())
+        segments = f"{found.segments:,} segment{'s' if found.segments != 1 else ''}"
+        predictions = f"{found.predictions:,} prediction{'s' if found.predictions != 1 else ''}"
+        show.done(f"{segments}, {predictions} recorded.")
+        for problem in found.problems:
+            show.err.print(f"[red]✗[/] {show.escape(problem)}")
+    return exits.TAMPERED if found.problems else exits.DONE

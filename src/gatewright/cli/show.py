@@ -14,14 +14,20 @@ from typing import Any
 
 from rich import markup
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from gatewright.kernel.errors import Refusal
 
 ACCENT = "cyan"
 HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 """Unicode categories that a reader cannot see or that act on the terminal."""
+WHOLE = 40
+"""A longer word of a table, such as a digest, may be broken where there is no room."""
+GAP = 3
+"""What stands between two columns."""
 MARKS = {
     "passed": ("green", "✓"),
     "ok": ("green", "✓"),
@@ -98,14 +104,25 @@ def table(
 ) -> None:
     """Print a table; cells may carry markup and must be escaped by the caller where they are data.
 
-    ``right`` names the columns of numbers, which end at the same place.
+    ``right`` names the columns of numbers, which end at the same place. Times, numbers and names are
+    whole: a narrow terminal gets longer lines rather than a broken word; digests alone are folded.
     """
     grid = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", header_style=f"bold {ACCENT}")
     for heading in headings:
         grid.add_column(heading, overflow="fold", justify="right" if heading in right else "left")
     for row in rows:
         grid.add_row(*row)
-    out.print(grid)
+    needed = 0
+    for column in grid.columns:
+        column.min_width = max(_whole(each) for each in (column.header, *column.cells))
+        needed += column.min_width + GAP
+    out.print(grid, width=max(out.width, needed))
+
+
+def _whole(cell: RenderableType) -> int:
+    """The width of the longest word of a cell that is not to be broken."""
+    words = Text.from_markup(str(cell)).plain.split()
+    return max((cell_len(word) for word in words if len(word) <= WHOLE), default=1)
 
 
 def failure(refusal: Refusal, *, machine: bool) -> None:

@@ -58,7 +58,7 @@ def tell(*, keep: Path | None, stay: bool | None, machine: bool = False) -> None
         with tempfile.TemporaryDirectory(prefix="gatewright-demo-") as folder:
             _tell(Path(folder), stay=stay, machine=machine)
     else:
-        _tell(keep, stay=stay, machine=machine)
+        _tell(keep.absolute(), stay=stay, machine=machine)
 
 
 def _tell(folder: Path, *, stay: bool, machine: bool) -> None:
@@ -116,7 +116,8 @@ def _program() -> str:
     """How the reader starts this program: by name where the shell finds it, else by its path."""
     if shutil.which("gatewright"):
         return "gatewright"
-    return os.path.relpath(Path(sys.executable).with_name("gatewright"))
+    place = Path(sys.executable).with_name("gatewright")
+    return min(os.path.relpath(place), str(place), key=len)
 
 
 def _plain(acts: Acts, clock: Clock, seconds: float) -> dict[str, Any]:
@@ -130,11 +131,11 @@ def _plain(acts: Acts, clock: Clock, seconds: float) -> dict[str, Any]:
 def _stay(acts: Acts) -> None:
     show.line()
     show.done("The endpoint stays up.")
-    request = acts.write_request()
     show.line("  Ask it from another terminal (Ctrl-C here stops it):")
     show.line(f"  curl http://127.0.0.1:{acts.server.port}/v2/models/{acts.ENDPOINT}/infer \\")
     show.line(f"    -H 'Authorization: Bearer {acts.api_key}' -H 'Content-Type: application/json' \\")
-    show.line(f"    -d @{request}")
+    show.line(f"    -d @{acts.request}")
+    sys.stdout.flush()  # who reads it through a pipe sees it now
     try:
         acts.server.wait()
     except KeyboardInterrupt:

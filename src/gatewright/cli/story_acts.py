@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,8 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from gatewright.assembly.verifying import verify_path
-from gatewright.cli import options, show
+from gatewright.cli import exits, options, show
 from gatewright.cli.life import tell_check
 from gatewright.cli.show import escape
 from gatewright.cli.story_server import Answer, Caller, Load, Server
@@ -35,7 +35,6 @@ from gatewright.kernel.errors import DependencyFailed, Refused, Tampered
 from gatewright.models.signature_format import decode_signature
 from gatewright.operations import check, data, deploy, models, release, ship
 from gatewright.operations.catalogue import ModelVersion
-from gatewright.operations.example import example
 from gatewright.operations.home import Home
 
 NAME = "breast-cancer"
@@ -57,6 +56,7 @@ class Acts:
     api_key: str = ""
     rows: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     input_name: str = ""
+    output_names: tuple[str, ...] = ()
     _server: Server | None = None
 
     ENDPOINT = NAME
@@ -153,6 +153,7 @@ class Acts:
             tell_check(shipped.checked)
             signature = decode_signature(home.blobs.get(version.signature))
         self.input_name = signature.inputs[0].name
+        self.output_names = tuple(each.name for each in signature.outputs)
         self.api_key = shipped.deployed.api_key
         show.done(
             f"Released as root {shipped.release.root.hex[:16]}…, approved by the owner (tier {shipped.release.tier}), live."
@@ -172,7 +173,8 @@ class Acts:
         begun = time.monotonic()
         with Progress(console=show.err, transient=True) as bar:
             for number in bar.track(range(PREDICTIONS), description="tritonclient, JSON tensors"):
-                last = caller.ask(self.rows[number % len(self.rows)])
+                row = self.rows[number % len(self.rows)]
+                last = caller.ask(row)
                 receipts.add(last.receipt)
         spent = time.monotonic() - begun
         if len(receipts) != PREDICTIONS:
@@ -180,16 +182,40 @@ class Acts:
         show.done(
             f"{PREDICTIONS:,} answers, {len(receipts):,} receipts, one connection: {spent / PREDICTIONS * 1000:.2f} ms each, client included."
         )
-        self._verify_receipt(last)
+        self._verify_answer(last, caller.request(row))
         self.results.append(
             ("Predictions with a durable, signed receipt", f"{len(receipts):,} of {PREDICTIONS:,}")
         )
 
-    def _verify_receipt(self, answer: Answer) -> None:
-        place = self.folder / "receipt.json"
-        place.write_text(json.dumps(answer.body))
-        command("verify receipt.json --trust .gatewright/trust.json")
-        show.done(verify_path(place, self.folder / ".gatewright").sentence)
+    def _verify_answer(self, answer: Answer, request: bytes) -> None:
+        """Save an answer and its request, as the client got and sent them, and compare both with the receipt."""
+        self.request.write_bytes(request)
+        (self.folder / "answer.json").write_text(json.dumps(answer.body), "utf-8")
+        code, (found, *_) = self._verify("answer.json --request request.json")
+        if code != 0 or found["facts"]["not_compared"]:
+            raise Tampered("cli.demo", "An answer was not verified whole; this must not happen.")
+        show.done(found["sentence"])
+
+    @property
+    def request(self) -> Path:
+        """A request that the endpoint answered, as a file."""
+        return self.folder / "request.json"
+
+    def _verify(self, arguments: str) -> tuple[int, Any]:
+        """Run ``gatewright verify``, as it is shown: its exit code and what it says."""
+        command(f"verify {arguments}")
+        ran = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-m", "gatewright", "verify", *arguments.split(), "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            env={**os.environ, "GATEWRIGHT_HOME": str(self.folder)},
+        )
+        said = json.loads(ran.stdout)
+        if isinstance(said, dict) and ran.returncode != exits.TAMPERED:
+            raise DependencyFailed("cli.demo-verify", said["error"]["what"], why=said["error"]["why"])
+        return ran.returncode, said
 
     def switch_under_load(self) -> None:
         """A third version goes live and comes back while callers keep asking."""
@@ -230,14 +256,6 @@ class Acts:
             )
         )
 
-    def write_request(self) -> Path:
-        """A request that the endpoint answers, as a file."""
-        with self.opening() as home:
-            made = example(home, NAME)
-        place = self.folder / "request.json"
-        place.write_text(json.dumps(made.body), "utf-8")
-        return place
-
     def tampering(self) -> None:
         """One byte of a stored model, then one byte of a copy of the ledger."""
         train, _ = self._split()
@@ -277,30 +295,10 @@ class Acts:
         at = bytes(content).rindex(b'"root":"', 0, at) + 8  # a digit of the root that was approved
         content[at] ^= 0x01
         copy.write_bytes(content)
-        command("verify ledger-copy.db --trust .gatewright/trust.json")
-        ran = subprocess.run(  # noqa: S603 - our own program
-            [
-                sys.executable,
-                "-m",
-                "gatewright",
-                "verify",
-                str(copy),
-                "--trust",
-                str(self.folder / ".gatewright"),
-                "--json",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.folder,
-        )
-        if ran.returncode != 3:
-            raise Tampered(
-                "cli.demo",
-                "The altered ledger was not found out; this must not happen.",
-                why=ran.stderr[:300],
-            )
-        error: dict[str, Any] = json.loads(ran.stdout)["error"]
+        code, said = self._verify("ledger-copy.db --trust .gatewright/trust.json")
+        if code != exits.TAMPERED:
+            raise Tampered("cli.demo", "The altered ledger was not found out; this must not happen.")
+        error: dict[str, Any] = said["error"]
         show.out.print(
             f"[green]✓[/] Exit code 3, as it must: {escape(error['what'])} [bold]{escape(error['place'])}[/]"
         )
@@ -328,7 +326,7 @@ class Acts:
         return version
 
     def _caller(self) -> Caller:
-        return Caller(self.server, NAME, self.api_key, self.input_name)
+        return Caller(self.server, NAME, self.api_key, self.input_name, self.output_names)
 
 
 def command(text: str) -> None:

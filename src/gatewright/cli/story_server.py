@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -113,22 +113,37 @@ class Answer:
 
 
 class Caller:
-    """Calls one endpoint with ``tritonclient``, JSON tensors both ways."""
+    """Calls one endpoint with ``tritonclient``, JSON tensors both ways.
 
-    def __init__(self, server: Server, endpoint: str, api_key: str, input_name: str) -> None:
+    That client asks for binary outputs unless it is told otherwise for each output by its name.
+    """
+
+    def __init__(
+        self, server: Server, endpoint: str, api_key: str, input_name: str, output_names: Iterable[str]
+    ) -> None:
         self._http = client_library()
         self._client = self._http.InferenceServerClient(f"127.0.0.1:{server.port}")
         self._headers = {"Authorization": f"Bearer {api_key}"}
         self._endpoint = endpoint
         self._input = input_name
+        self._outputs = [self._http.InferRequestedOutput(name, binary_data=False) for name in output_names]
 
     def ask(self, row: NDArray[np.float32]) -> Answer:
         """One prediction for one row."""
+        answer = self._client.infer(
+            self._endpoint, self._inputs(row), outputs=self._outputs, headers=self._headers
+        ).get_response()
+        return Answer(time.time_ns(), answer["model_version"], answer["parameters"]["receipt"], answer)
+
+    def request(self, row: NDArray[np.float32]) -> bytes:
+        """What :meth:`ask` sends for one row."""
+        body, _ = self._client.generate_request_body(self._inputs(row), outputs=self._outputs)
+        return bytes(body)
+
+    def _inputs(self, row: NDArray[np.float32]) -> list[Any]:
         tensor = self._http.InferInput(self._input, [1, len(row)], "FP32")
         tensor.set_data_from_numpy(row.reshape(1, -1), binary_data=False)
-        answer = self._client.infer(self._endpoint, [tensor], headers=self._headers).get_response()
-        body = answer if isinstance(answer, dict) else json.loads(answer)
-        return Answer(time.time_ns(), str(body["model_version"]), str(body["parameters"]["receipt"]), body)
+        return [tensor]
 
 
 @dataclass(slots=True)

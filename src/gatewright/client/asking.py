@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Answers(Shown):
-    """What a model answered on some rows.
+    """What a model answered on some rows. ``ref`` is its name and version, of several all in order.
 
     ``labels`` of shape (rows,) are class names, or values for regression; ``probabilities`` of shape
     (rows, classes) belong to ``classes`` in order, None where the model gives none. ``exchanges`` are the
@@ -132,36 +133,53 @@ class Verified(Shown):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where and as whom to ask: the server's address and how it is known, the endpoint's name, its API key."""
+    """Where and as whom to ask: the server's address and how it is known, the endpoint's name, its API key.
+
+    ``version`` is the one that must answer (empty: the endpoint chooses), ``subject`` whom the rows are
+    about (None: nobody is named), ``refs`` the name and version of each release that may answer, by version.
+    """
 
     url: str
     name: str
     api_key: str
+    refs: Mapping[str, str]
+    version: str = ""
+    subject: str | None = None
     trust: Trust = field(default_factory=Trust)
+
+    @property
+    def path(self) -> str:
+        """What is asked of the server."""
+        version = f"/versions/{self.version}" if self.version else ""
+        return f"/v2/models/{self.name}{version}/infer"
 
 
 def ask(
-    endpoint: Endpoint, ref: str, signature: ModelSignature, columns: Mapping[str, NDArray[Any]], root: Path
+    endpoint: Endpoint, signature: ModelSignature, columns: Mapping[str, NDArray[Any]], root: Path
 ) -> Answers:
     """Ask the endpoint about all rows, so many at a time, and make class names of what it answers.
 
-    Raises Refused (``client.not-answered``) with the endpoint's own words, or where another version than
-    ``ref`` answers; DependencyFailed (``client.no-answer``) where the connection breaks.
+    Raises Refused (``client.not-answered``) with the endpoint's own words, or where another version answers
+    than may; DependencyFailed (``client.no-answer``) where the connection breaks, and
+    ``client.unknown-server`` or ``client.unknown-caller`` where one side does not take the other's certificate.
     """
     inputs = feeds(signature, columns)
     exchanges: list[Exchange] = []
     outputs: list[dict[str, NDArray[Any]]] = []
+    refs: list[str] = []
     connection = connection_to(endpoint.url, endpoint.trust, wait_s=ASK_S)
     try:
-        for request in _requests(signature, inputs):
+        for request in _requests(signature, inputs, endpoint.subject):
             exchange = Exchange(request=request, answer=_sent(connection, endpoint, request))
-            outputs.append(_read(exchange, ref, signature))
+            ref, answered = _read(exchange, endpoint, signature)
+            refs.append(ref)
+            outputs.append(answered)
             exchanges.append(exchange)
     finally:
         connection.close()
     joined = {spec.name: np.concatenate([each[spec.name] for each in outputs]) for spec in signature.outputs}
     return Answers(
-        ref=ref,
+        ref=", ".join(dict.fromkeys(refs)),
         labels=labels(signature, joined),
         classes=() if signature.task is Task.REGRESSION else signature.classes,
         probabilities=scores(signature, joined),
@@ -170,13 +188,16 @@ def ask(
     )
 
 
-def _requests(signature: ModelSignature, inputs: Mapping[str, NDArray[Any]]) -> Iterator[bytes]:
+def _requests(
+    signature: ModelSignature, inputs: Mapping[str, NDArray[Any]], subject: str | None
+) -> Iterator[bytes]:
+    about = {} if subject is None else {"parameters": {"subject": subject}}
     rows = len(next(iter(inputs.values())))
     wide = sum(values[0].size for values in inputs.values())
     step = max(1, min(ROWS, CELLS // max(wide, 1)))
     for start in range(0, rows, step):
         tensors = [_tensor(spec, inputs[spec.name][start : start + step]) for spec in signature.inputs]
-        yield json.dumps({"inputs": tensors}, ensure_ascii=False).encode()
+        yield json.dumps({**about, "inputs": tensors}, ensure_ascii=False).encode()
 
 
 def _tensor(spec: TensorSpec, values: NDArray[Any]) -> dict[str, Any]:
@@ -196,9 +217,11 @@ def _tensor(spec: TensorSpec, values: NDArray[Any]) -> dict[str, Any]:
 def _sent(connection: HTTPConnection, endpoint: Endpoint, request: bytes) -> bytes:
     headers = {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"}
     try:
-        connection.request("POST", f"/v2/models/{endpoint.name}/infer", request, headers)
+        connection.request("POST", endpoint.path, request, headers)
         answer = connection.getresponse()
         body = answer.read()
+    except ssl.SSLError as error:
+        raise _unknown(error, endpoint.url) from None
     except (OSError, HTTPException) as error:
         raise DependencyFailed(
             "client.no-answer",
@@ -217,6 +240,26 @@ def _sent(connection: HTTPConnection, endpoint: Endpoint, request: bytes) -> byt
     return body
 
 
+def _unknown(error: ssl.SSLError, url: str) -> DependencyFailed:
+    """A server is there, and one side does not take the other's certificate."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return DependencyFailed(
+            "client.unknown-server",
+            "The server's certificate is not one that is trusted here.",
+            why=error.verify_message,
+            next="Name the server as its certificate does, and the authority above it: "
+            '.predict(rows, url="https://NAME:PORT", ca="authority.pem")',
+            place=url,
+        )
+    return DependencyFailed(
+        "client.unknown-caller",
+        "The server broke off TLS: it may demand a certificate of its callers.",
+        why=str(error),
+        next='Show one: .predict(rows, client_cert=("certificate.pem", "key.pem"))',
+        place=url,
+    )
+
+
 def _said(body: bytes) -> str:
     try:
         return str(json.loads(body)["error"])
@@ -224,17 +267,21 @@ def _said(body: bytes) -> str:
         return ""
 
 
-def _read(exchange: Exchange, ref: str, signature: ModelSignature) -> dict[str, NDArray[Any]]:
+def _read(
+    exchange: Exchange, endpoint: Endpoint, signature: ModelSignature
+) -> tuple[str, dict[str, NDArray[Any]]]:
+    """Which release answered, and its outputs."""
     body = json.loads(exchange.answer)
-    answered = f"{ref.partition('@')[0]}@{body['model_version']}"
-    if answered != ref:
+    ref = endpoint.refs.get(str(body["model_version"]))
+    if ref is None:
         raise Refused(
             "client.other-version",
-            f"The endpoint was answered by {answered}, and {ref} was asked.",
-            next=f"Take the version that is live: gw.model({answered!r}).",
+            f"Version {body['model_version']} answered, and {' or '.join(endpoint.refs.values())} was asked.",
+            next="The traffic may have changed meanwhile: ask again.",
+            place=endpoint.url,
         )
     tensors = {tensor["name"]: tensor for tensor in body["outputs"]}
-    return {
+    return ref, {
         spec.name: np.array(
             tensors[spec.name]["data"],
             object if spec.datatype is DataType.BYTES else dtype_of(spec.datatype),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +126,11 @@ class Model(Shown):
 
     ``ref`` is its name and version, ``parity`` how its ONNX form was compared with what was submitted (None
     where ONNX was, and where this process did not compare them), ``version`` and ``data`` what the home holds of it. Make one with ``gw.submit`` or
-    ``gw.model``.
+    ``gw.model``. One that was named without a version is the newest version to check and to ship;
+    ``predict`` then takes the answer of whichever version is live.
     """
 
-    __slots__ = ("_new_data", "data", "parity", "root", "version")
+    __slots__ = ("_any_version", "_new_data", "_told", "data", "parity", "root", "version")
 
     def __init__(
         self,
@@ -139,12 +140,15 @@ class Model(Shown):
         parity: Parity | None = None,
         *,
         new_data: bool = False,
+        any_version: bool = False,
     ) -> None:
         self.root = root
         self.version = version
         self.data = data
         self.parity = parity
         self._new_data = new_data
+        self._any_version = any_version
+        self._told: set[str] = set()
 
     @property
     def ref(self) -> str:
@@ -161,7 +165,8 @@ class Model(Shown):
 
         ``policy`` is a file to try out, by default the home's own. A denial is a result here, not an error.
         """
-        steps = _Steps(say)
+        self._told.clear()
+        steps = _Steps(self._tell)
         with read_home(self.root) as home:
             checked = checking.check(home, self.ref, policy_file=_path(policy), seed=seed, progress=steps)
         return Check(checked=checked, sensitive=self.data.sensitive, steps=steps.ended())
@@ -177,7 +182,7 @@ class Model(Shown):
         done until then is recorded, and shipping again goes on from there.
         """
         endpoint = to or self.version.name
-        steps = _Steps(say)
+        steps = _Steps(self._tell)
         shipped = None
         with read_home(self.root) as home:
             live = find_live(home, endpoint)
@@ -191,7 +196,15 @@ class Model(Shown):
                     key = deploy_release(home, live.root.hex, endpoint=endpoint, new_key=True).api_key
         if key:
             _KEYS[self.root, endpoint] = key
+        self._told.clear()
         return Live(ref=self.ref, endpoint=endpoint, shipped=shipped, has_key=bool(key), steps=steps.ended())
+
+    def _tell(self, step: str) -> None:
+        """Say a step, unless it was said since the last check began: what shipping does again is no news."""
+        if step not in self._told:
+            say(step)
+        if step:
+            self._told.add(step)
 
     @property
     def api_key(self) -> str:
@@ -199,32 +212,35 @@ class Model(Shown):
         return _KEYS.get((self.root, self.version.name), "")
 
     def predict(
-        self, rows: Any, *, endpoint: str = "", api_key: str = "", url: str = "", ca: str | Path = ""
+        self,
+        rows: Any,
+        *,
+        endpoint: str = "",
+        api_key: str = "",
+        subject: str | None = None,
+        url: str = "",
+        ca: str | Path = "",
+        client_cert: str | Path | tuple[str | Path, str | Path] | None = None,
     ) -> Answers:
         """Ask the live endpoint about rows: class names, probabilities, and a receipt for each request.
 
         ``rows`` is a DataFrame, or a mapping from column to a list of values, with the model's columns; others
         are left out. A None in a column of numbers is a missing number. There is no other
-        prediction here: each one is recorded, or none is made. The server of this home is asked, or the one
+        prediction here: each one is recorded, or none is made. ``subject`` says whom the rows are about: one
+        subject always meets the same release of an experiment. The server of this home is asked, or the one
         at ``url``; ``ca`` is a PEM file with the authority of a server that speaks TLS, where it is neither
-        the home's own nor one of the system's.
+        the home's own nor one of the system's, and ``client_cert`` a PEM file with the caller's certificate
+        and key, or two, where callers must show one.
 
-        Raises Misuse: ``client.not-live`` where this version is not live there, ``client.no-server`` where no
+        Raises Misuse: ``client.not-live`` where this version does not answer there, ``client.no-server`` where no
         server runs, ``client.no-key`` without a key; what :func:`gatewright.client.dataset.plain` and :func:`gatewright.client.asking.ask` raises.
         """
         name = endpoint or self.version.name
         key = api_key or _KEYS.get((self.root, name), "")
         with read_home(self.root) as home:
-            live = find_live(home, name)
-            signature = decode_signature(home.blobs.get(self.version.signature))
-        if live is None or live.ref != self.ref:
-            answers = "Nothing is live there." if live is None else f"{live.ref} is."
-            raise Misuse(
-                "client.not-live",
-                f"{self.ref} is not live on the endpoint {name!r}.",
-                why=answers,
-                next="Ship it first: .ship()",
-            )
+            live, refs = self._answering(home, name)
+            found = find_model(home, live.ref) if self._any_version else self.version
+            signature = decode_signature(home.blobs.get(found.signature))
         if not key:
             raise Misuse(
                 "client.no-key",
@@ -232,8 +248,8 @@ class Model(Shown):
                 why="A key is shown or kept once, by whoever made it, and written nowhere.",
                 next="Give it: .predict(rows, api_key=...), or make a further one: .ship(new_key=True)",
             )
-        url = url or _answering(self.root, live)
-        trust = Trust(authority=Path(ca)) if ca else trust_of(self.root)
+        trust = _showing(Trust(authority=Path(ca)) if ca else trust_of(self.root), client_cert)
+        url = url or _answering(self.root, live, trust)
         texts = {
             column for spec in signature.inputs if spec.datatype is DataType.BYTES for column in spec.columns
         }
@@ -241,11 +257,35 @@ class Model(Shown):
             rows, [column for spec in signature.inputs for column in spec.columns], frozenset(texts)
         )
         return asking.ask(
-            asking.Endpoint(url=url, name=name, api_key=key, trust=trust),
-            self.ref,
+            asking.Endpoint(
+                url=url,
+                name=name,
+                api_key=key,
+                refs=refs,
+                version="" if self._any_version else str(self.version.version),
+                subject=subject,
+                trust=trust,
+            ),
             signature,
             columns,
             self.root,
+        )
+
+    def _answering(self, home: Home, name: str) -> tuple[Endpoint, dict[str, str]]:
+        """What is live on an endpoint, and by version the releases whose answer is taken; Misuse for none."""
+        live = find_live(home, name)
+        refs = {} if live is None else _refs(live)
+        if live is not None and self._any_version:
+            return live, refs
+        version = str(self.version.version)
+        if live is not None and refs.get(version) == self.ref:
+            return live, {version: self.ref}
+        instead = "" if live is None else f", or ask the one that is live: gw.model({live.ref!r})"
+        raise Misuse(
+            "client.not-live",
+            f"{self.ref} is not live on the endpoint {name!r}.",
+            why="Nothing is live there." if live is None else f"{live.ref} is.",
+            next=f"Ship it: .ship(){instead}",
         )
 
 
@@ -254,7 +294,7 @@ def model(ref: str, *, home: Place = None) -> Model:
     root = root_of(home)
     with read_home(root) as opened:
         version = find_model(opened, ref)
-        return Model(root, version, dataset(opened, version.dataset))
+        return Model(root, version, dataset(opened, version.dataset), any_version="@" not in ref)
 
 
 def _path(policy: str | Path | None) -> Path | None:
@@ -266,11 +306,26 @@ def _judged_by_this_policy(home: Home, live: Endpoint) -> bool:
     return release(home, live.root.hex).resources[POLICY] == now
 
 
-def _answering(root: Path, live: Endpoint) -> str:
+def _refs(live: Endpoint) -> dict[str, str]:
+    """The releases that answer an endpoint, by version; where two models have one version, the champion's."""
+    answering = [each.ref for each in live.placed if each.place != "shadow"]
+    return {ref.partition("@")[2]: ref for ref in (*answering, live.ref)}
+
+
+def _showing(trust: Trust, certificate: str | Path | tuple[str | Path, str | Path] | None) -> Trust:
+    """With the certificate that the caller shows."""
+    if certificate is None:
+        return trust
+    if isinstance(certificate, tuple):
+        return replace(trust, certificate=Path(certificate[0]), key=Path(certificate[1]))
+    return replace(trust, certificate=Path(certificate))
+
+
+def _answering(root: Path, live: Endpoint, trust: Trust) -> str:
     """Where the server answers, with the plan in force that made this version live."""
     until = time.monotonic() + PLAN_S
     while True:
-        url = url_of(root)
+        url = url_of(root, trust)
         if not url:
             raise Misuse(
                 "client.no-server",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -128,12 +128,12 @@ def _awaited(root: Path, process: subprocess.Popen[bytes]) -> str:
     return ""
 
 
-def url_of(root: Path) -> str:
-    """Where the server of a home answers now; empty where none does."""
+def url_of(root: Path, trust: Trust | None = None) -> str:
+    """Where the server of a home answers now, however it is known; empty where none does."""
     with read_home(root) as home:
         said = status(home).worker or {}
     url = str(said.get("url", "")) if said.get("serving") is True else ""
-    return url if url and answers(url, trust_of(root)) else ""
+    return url if url and answers(url, trust_of(root) if trust is None else trust) else ""
 
 
 def trust_of(root: Path) -> Trust:
@@ -143,12 +143,14 @@ def trust_of(root: Path) -> Trust:
 
 
 def answers(url: str, trust: Trust) -> bool:
-    """Whether a server is live at an address."""
-    with suppress(OSError, HTTPException):
-        connection = connection_to(url, trust, wait_s=ANSWER_S)
-        try:
-            connection.request("GET", LIVE)
-            return connection.getresponse().status == 200
-        finally:
-            connection.close()
-    return False
+    """Whether a server is live at an address. One that this caller does not know, or that does not know it, is."""
+    connection = connection_to(url, trust, wait_s=ANSWER_S)
+    try:
+        connection.request("GET", LIVE)
+        return connection.getresponse().status == 200
+    except ssl.SSLError:
+        return True
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -95,7 +95,11 @@ def shipped_sheet(shipped: Shipped, steps: Steps, *, has_key: bool) -> Sheet:
         lead=((Mark(word="live"), f"{entry.ref} answers on endpoint {entry.endpoint}."),),
         grids=(Grid(caption="The way", headings=("step", "result"), rows=rows),),
         notes=(*_failed(shipped.checked.report.findings), *_times(steps)),
-        next=("gw.serve() starts the server here; .predict(rows) asks it",),
+        next=(
+            "gw.serve() starts the server here; .predict(rows) asks it",
+            f"A key for other callers: gatewright key add {entry.endpoint} --name me",
+            f"A call that it answers: gatewright example {entry.endpoint}",
+        ),
     )
 
 

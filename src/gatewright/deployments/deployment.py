@@ -246,7 +246,7 @@ def join(
     event = {Beside.CANARY: Event.CANARY, Beside.ARMS: Event.ARM}.get(seat.beside)
     allowed = None if event is None else EXPERIMENT.after(experiment_of(found), event)
     if isinstance(allowed, Refusal):
-        return allowed
+        return replace(allowed, next=allowed.next.replace("ENDPOINT", found.endpoint))
     return Change(plan=next_plan(plan, _seated(found, release, seat), now), state=line)
 
 

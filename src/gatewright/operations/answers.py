@@ -6,7 +6,8 @@ is compared as its tensor type holds it: ``0.1`` and ``0.10000000149`` are the s
 
 What is saved is the body of the message: JSON, and after it the binary data of the tensors that the JSON
 gives a ``binary_data_size``, as the Open Inference Protocol's binary tensor extension lays it out. The
-header that says where the JSON ends is not needed: it ends where its object does.
+header that says where the JSON ends is not needed: it ends where its object does. Callers' libraries
+often give the JSON alone: the receipt in it is verified, and that the outputs were not seen is said.
 """
 
 from __future__ import annotations
@@ -41,11 +42,13 @@ INTEGERS = tuple(kind for kind in DataType if "INT" in kind)
 class Saved:
     """A receipt's token, and the answer that carried it, or None where the token came alone.
 
-    An output of the answer that came as binary data has its bytes as ``data``.
+    An output of the answer that came as binary data has its bytes as ``data``. With ``head_only`` the
+    file held the JSON of a binary answer without that data: such outputs have none.
     """
 
     token: str
     answer: Document | None = None
+    head_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +62,12 @@ class SavedTensor:
 
 
 def saved_in(content: bytes) -> Saved:
-    """What a file holds: the token alone, or the whole answer that carried it."""
-    text = content.decode("utf-8", "replace").strip()
+    """What a file holds: the token alone, bare or as a JSON string, or the answer that carried it."""
+    text = _unquoted(content.decode("utf-8", "replace").strip())
     if text.startswith(RECEIPT_MARK):
         return Saved(token=text)
     try:
-        answer = _message(content, "outputs")
+        answer, head_only = _message(content, "outputs")
         token = answer["parameters"]["receipt"] if "parameters" in answer else answer["receipt"]
     except (BadInput, KeyError, TypeError):
         token = None
@@ -74,16 +77,35 @@ def saved_in(content: bytes) -> Saved:
             "There is no receipt in the file.",
             next="Save the text of parameters.receipt, or the whole answer.",
         )
-    return Saved(token=token, answer=answer)
+    return Saved(token=token, answer=answer, head_only=head_only)
+
+
+def _unquoted(text: str) -> str:
+    """What a JSON string says; any other text as it is."""
+    try:
+        found = json.loads(text) if text.startswith('"') else text
+    except ValueError:
+        return text
+    return found.strip() if isinstance(found, str) else text
 
 
 def request_in(content: bytes) -> tuple[SavedTensor, ...]:
     """The inputs of a request; raises BadInput for anything else."""
-    return _tensors(_message(content, "inputs").get("inputs"), "inputs")
+    request, head_only = _message(content, "inputs")
+    if head_only:
+        raise BadInput(
+            "operations.binary-data-missing",
+            "The inputs were sent as binary data, which is not in the file.",
+            next="Save the whole body as it was sent: the JSON, and the binary data after it.",
+        )
+    return _tensors(request.get("inputs"), "inputs")
 
 
-def _message(content: bytes, of: str) -> Document:
-    """The JSON object of a message, with the binary data after it as the ``data`` of the tensors ``of``."""
+def _message(content: bytes, of: str) -> tuple[Document, bool]:
+    """The JSON object of a message, with the binary data after it as the ``data`` of the tensors ``of``.
+
+    And whether that data is missing altogether: the JSON alone was saved.
+    """
     text = content.decode("latin-1")  # a letter for each byte, so that places in both are the same
     begin = len(text) - len(text.lstrip(" \t\r\n"))
     try:
@@ -95,13 +117,15 @@ def _message(content: bytes, of: str) -> Document:
     tensors = found if isinstance(found, list) else []
     sizes = [_binary_size(each) for each in tensors]
     at = len(rest) - sum(size or 0 for size in sizes)
+    if at < 0 and not rest.strip(b" \t\r\n"):
+        return document, True
     if at < 0 or rest[:at].strip(b" \t\r\n"):
         raise _unreadable("What follows the JSON is not the binary data that it declares.")
     for tensor, size in zip(tensors, sizes, strict=True):
         if size is not None:
             tensor["data"] = rest[at : at + size]
             at += size
-    return document
+    return document, False
 
 
 def _binary_size(tensor: object) -> int | None:

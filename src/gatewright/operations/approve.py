@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from gatewright.kernel.errors import Misuse
 from gatewright.ledger.records import Draft
-from gatewright.operations.catalogue import ApprovalEntry, Release, body_of
+from gatewright.operations.catalogue import ApprovalEntry, Release, User, body_of
 from gatewright.operations.home import Home
 from gatewright.operations.released import approvals, release
 from gatewright.operations.signing import seal
-from gatewright.operations.users import people, person
+from gatewright.operations.users import FORGOTTEN, people, person
 from gatewright.policy.approvals import Approval, Tally, tally
 from gatewright.policy.verdict import decode_verdict
 from gatewright.releases.approvals import signed_approvals
@@ -19,10 +19,13 @@ from gatewright.releases.statement import ApprovalReference, Role
 COMMENT_BYTES = 10_000
 
 
-def approve(home: Home, text: str, *, name: str, comment: str = "") -> ApprovalEntry:
-    """Sign and record one person's approval of a release."""
+def approve(home: Home, text: str, *, name: str = "", comment: str = "") -> ApprovalEntry:
+    """Sign and record one person's approval of a release; without a name the owner's, where nobody else may.
+
+    Raises Misuse, which names the people who may, where it is not said who approves and it is not evident.
+    """
     found = release(home, text, newest=True)
-    user = person(home, name)
+    user = person(home, name) if name else _evident(home, found)
     if len(comment.encode()) > COMMENT_BYTES:
         raise Misuse("operations.comment", f"The comment has more than {COMMENT_BYTES:,} bytes, the limit.")
     signer = home.keys.person(user.principal)
@@ -55,6 +58,28 @@ def approve(home: Home, text: str, *, name: str, comment: str = "") -> ApprovalE
     )
     home.archive.append((draft,), home.now())
     return entry
+
+
+def _evident(home: Home, found: Release) -> User:
+    """The owner, where nobody else may approve; nobody is ever taken to be another person than the owner."""
+    verdict = decode_verdict(home.blobs.get(found.verdict))
+    able = [
+        user
+        for user in people(home)
+        if user.name != FORGOTTEN and (verdict.owner_may_approve or not user.owner)
+    ]
+    if len(able) == 1 and able[0].owner:
+        return able[0]
+    names = " or ".join(sorted(user.name for user in able))
+    owner = "" if verdict.owner_may_approve else f" The owner cannot approve at tier {verdict.tier}."
+    raise Misuse(
+        "operations.who-approves",
+        "It is not said who approves.",
+        why=f"An approval is signed with the key of one person.{owner}",
+        next=f"Name that person: gatewright approve {found.ref} --as NAME   (NAME is {names})"
+        if able
+        else f"Add a person: gatewright user add NAME   Then: gatewright approve {found.ref} --as NAME",
+    )
 
 
 def standing(home: Home, found: Release) -> Tally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from itertools import repeat
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -293,7 +294,7 @@ def _typed(kind: Any, value: Any) -> Any:
     if kind is Digest:
         return Digest(value)
     if isinstance(kind, type) and is_dataclass(kind):
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         known = {
             each.name: _typed(hints[each.name], value[each.name])
             for each in fields(kind)
@@ -311,6 +312,12 @@ def _typed(kind: Any, value: Any) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     return _of(kind, value)
+
+
+@cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    """The annotations of an entry's class, resolved once."""
+    return get_type_hints(kind)
 
 
 def _of(kind: type[T], value: Any) -> T:

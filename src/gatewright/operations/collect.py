@@ -14,11 +14,9 @@ from gatewright.operations.catalogue import Segment, body_of, find
 from gatewright.operations.files import file_failures, read_file
 from gatewright.operations.home import Home
 from gatewright.operations.users import owner
+from gatewright.operations.waiting import sealed
 
-SEALED = ".sealed"
 COLLECTED = "collected"
-WORKER_FOLDER = "worker-"
-"""The folders of a server's second and further workers, below that of the first."""
 SEGMENTS_AT_ONCE = 256
 
 
@@ -66,12 +64,6 @@ def collect(home: Home) -> Collected:
             folder.mkdir(mode=0o700, exist_ok=True)
             path.rename(folder / path.name)
     return Collected(segments=len(drafts), predictions=total - before, problems=tuple(problems))
-
-
-def sealed(segments: Path) -> list[Path]:
-    """The sealed segments of all workers, in the order of their times, which their names begin with."""
-    found = [*segments.glob(f"*{SEALED}"), *segments.glob(f"{WORKER_FOLDER}*/*{SEALED}")]
-    return sorted(found, key=lambda path: path.name)
 
 
 def recorded_predictions(home: Home) -> int:

@@ -26,7 +26,17 @@ from gatewright.operations.files import POLICY_BYTES, read_file
 from gatewright.operations.home import Home
 from gatewright.operations.keys import new_key as make_key
 from gatewright.operations.keys import plain_key
-from gatewright.operations.plans import Changed, allowed, change, commit, current_plan, entry_of, standing
+from gatewright.operations.plans import (
+    Changed,
+    allowed,
+    change,
+    commit,
+    current_plan,
+    deploying,
+    entry_of,
+    judged_again,
+    standing,
+)
 from gatewright.operations.released import release, statements
 from gatewright.operations.signing import seal
 from gatewright.operations.users import owner
@@ -58,7 +68,7 @@ def deploy_release(
             f"{found.ref} is live on {name} already.",
             next=f"Is its API key lost? Make another one: gatewright deploy {found.ref} --to {name} --new-key",
         )
-    permitted, approvals = _permitted(home, found, name)
+    permitted, approvals = _permitted(home, found, name, seat)
     secret, issued = make_key(home, name) if new_key or (here is None and seat is None) else ("", None)
     wanted = _Wanted(
         before=before, permitted=permitted, now=home.now(), state=state, seat=seat, issued=issued
@@ -116,9 +126,11 @@ def roll_back_endpoint(home: Home, endpoint: str) -> Changed:
     return change(home, found, back.plan, back.state, kind="endpoint.rolled-back")
 
 
-def _permitted(home: Home, found: Release, name: Name) -> tuple[Deployment, tuple[ApprovalReference, ...]]:
+def _permitted(
+    home: Home, found: Release, name: Name, seat: Seat | None
+) -> tuple[Deployment, tuple[ApprovalReference, ...]]:
     """The gate, the same for every place: the home's policy, the verdict, the approvals."""
-    _require_home_policy(home, found)
+    _require_home_policy(home, found, name, seat)
     approved = verified_approvals(home, found)
     permitted = authorise(
         root=found.root,
@@ -128,7 +140,7 @@ def _permitted(home: Home, found: Release, name: Name) -> tuple[Deployment, tupl
         approvals=[approval for approval, _ in approved],
     )
     if isinstance(permitted, Refusal):
-        raise _refused(permitted, found)
+        raise _refused(permitted, found, name, seat)
     return permitted, tuple(reference for _, reference in approved)
 
 
@@ -147,7 +159,7 @@ def _decide(
     return home.blobs.put(seal(home, claim))
 
 
-def _require_home_policy(home: Home, found: Release) -> None:
+def _require_home_policy(home: Home, found: Release, name: Name, seat: Seat | None) -> None:
     """What goes live was judged by the rules that hold in this home now."""
     now = Digest.of(read_file(home.policy_path, limit=POLICY_BYTES))
     if found.resources[POLICY] != now:
@@ -155,18 +167,18 @@ def _require_home_policy(home: Home, found: Release) -> None:
             "operations.other-policy",
             f"{found.ref} was judged by another policy than {home.policy_path.name} is now.",
             why="The policy was changed since, or the release was made under a policy to try out.",
-            next=f"Judge it again: gatewright ship {found.ref}",
+            next=f"Judge it again: {judged_again(found.ref, name, seat)}",
         )
 
 
-def _refused(refusal: Refusal, found: Release) -> GatewrightError:
+def _refused(refusal: Refusal, found: Release, name: Name, seat: Seat | None) -> GatewrightError:
     if refusal.code != WAITING:
         return Refused.of(refusal)
     return ApprovalNeeded(
         refusal.code,
         refusal.what,
         why=refusal.why,
-        next=f"Approve: gatewright approve {found.ref} --as NAME   Then: gatewright deploy {found.ref}",
+        next=f"Approve: gatewright approve {found.ref} --as NAME   Then: {deploying(found.ref, name, seat)}",
     )
 
 

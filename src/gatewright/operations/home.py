@@ -57,8 +57,18 @@ class Archive(Ledger, Projections, Protocol):
         """Raise Tampered when a table was changed from outside."""
         ...
 
-    def history(self, kinds: Sequence[str], until: Instant | None) -> Iterator[Record]:
-        """Records of the given kinds, in order, up to and including ``until``."""
+    def history(self, kinds: Sequence[str], until: Instant | None, *, start: int = 0) -> Iterator[Record]:
+        """Records of the given kinds, in order, from number ``start`` up to and including ``until``."""
+        ...
+
+    def position(self, moment: Instant) -> int:
+        """How many records are not later than a moment."""
+        ...
+
+    def newest(
+        self, kinds: Sequence[str], *, below: int, subject: str = "", most: int = 1
+    ) -> tuple[Record, ...]:
+        """Up to ``most`` records of the kinds below a number, about a subject if given, the newest first."""
         ...
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gatewright.deployments.changes import ages, as_allowed, renewed
-from gatewright.deployments.deployment import PLAN_LIFETIME
+from gatewright.deployments.deployment import PLAN_LIFETIME, Beside, Seat
 from gatewright.deployments.plan import (
     PLAN_FILE_BYTES,
     PLAN_TYPE,
@@ -24,7 +24,7 @@ from gatewright.deployments.plan import (
     read_plan,
 )
 from gatewright.deployments.transitions import State
-from gatewright.deployments.wording import ref_text, told
+from gatewright.deployments.wording import ref_text, share_text, told
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import DependencyFailed, GatewrightError, Misuse, Refusal, Tampered
 from gatewright.kernel.instants import Instant
@@ -74,6 +74,45 @@ def no_endpoint(name: str) -> Misuse:
         f"There is no endpoint {name!r} in this home.",
         next="'gatewright status' lists the endpoints.",
     )
+
+
+def seat_of(now: EndpointPlan, release: ReleaseRef) -> Seat | None:
+    """The place beside the champion from which a release answers; None for the champion's."""
+    if release.root == now.champion.root:
+        return None
+    if now.canary is not None and now.canary.release.root == release.root:
+        return Seat(beside=Beside.CANARY, share=now.canary.share)
+    for arm in now.arms:
+        if arm.release.root == release.root:
+            return Seat(beside=Beside.ARMS, name=arm.name, share=arm.share)
+    return Seat(beside=Beside.FALLBACK)
+
+
+def deploying(ref: str, endpoint: str, seat: Seat | None) -> str:
+    """The command that puts a release where it is wanted: a next step never asks for another place."""
+    to = "" if endpoint == ref.partition("@")[0] else f" --to {endpoint}"
+    if seat is None:
+        place = ""
+    elif seat.beside is Beside.CANARY:
+        place = f" --canary {share_text(seat.share)}"
+    elif seat.beside is Beside.ARMS:
+        place = f" --arm {seat.name}={share_text(seat.share)}"
+    else:
+        place = f" --{seat.beside}"
+    return f"gatewright deploy {ref}{to}{place}"
+
+
+def judged_again(ref: str, endpoint: str, seat: Seat | None) -> str:
+    """The commands that take a release through the gate under the policy of now, to the place it has."""
+    if seat is None:
+        return deploying(ref, endpoint, None).replace(" deploy ", " ship ")
+    steps = (
+        f"gatewright check {ref}",
+        f"gatewright release create {ref}",
+        f"gatewright approve {ref} --as NAME",
+        deploying(ref, endpoint, seat),
+    )
+    return "   Then: ".join(steps)
 
 
 def standing(home: Home, endpoint: str) -> Standing:

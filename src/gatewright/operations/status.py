@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from gatewright.deployments.deployment import DAY
 from gatewright.deployments.plan import Recording, TrafficPlan
 from gatewright.kernel import canonical
-from gatewright.kernel.canonical import JsonObject
+from gatewright.kernel.canonical import Json, JsonObject
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput
 from gatewright.kernel.instants import Instant
 from gatewright.ledger.checkpoints import open_checkpoint
 from gatewright.operations.catalogue import ApiKeyEntry, Endpoint, Release, every, every_live
-from gatewright.operations.collect import WORKER_FOLDER, recorded_predictions, sealed
+from gatewright.operations.collect import recorded_predictions
 from gatewright.operations.home import Home
 from gatewright.operations.keys import keys
 from gatewright.operations.plans import current_plan
 from gatewright.operations.released import approvals
 from gatewright.operations.users import owner
+from gatewright.operations.waiting import WORKER_FOLDER, collector_runs, longest_wait, sealed
 
 WARN_DAYS = 14
 """An expiry that is nearer than this is worth a warning."""
@@ -40,6 +42,9 @@ class Status:
     """A home at a glance.
 
     ``workers`` is what each serving process last said of itself, and ``worker`` that of the first, or None.
+    One whose process is gone, though it said no farewell, is ``down`` and does not serve; one whose
+    parent is gone is an ``orphan``: when it ends nothing replaces it. ``collecting`` says whether a
+    collector runs beside them, ``longest_wait`` how many seconds the first sealed segment has waited.
     ``fingerprint`` is that of the public keys: what whoever verifies this home's evidence compares.
     ``plan_expires`` is when the plan in force does, empty where it never does; ``warning`` says so when
     that is soon. ``recording`` is ``asynchronous`` as soon as one endpoint records so. ``limited`` are the
@@ -60,6 +65,8 @@ class Status:
     refusals: int
     predictions: int
     segments_waiting: int
+    longest_wait: float
+    collecting: bool
     worker: JsonObject | None
     workers: tuple[JsonObject, ...]
 
@@ -80,6 +87,7 @@ def status(home: Home) -> Status:
         if found.root not in live
     )
     plan = current_plan(home)
+    workers = _workers(home)
     return Status(
         origin=home.origin,
         fingerprint=home.trust.fingerprint(),
@@ -95,8 +103,10 @@ def status(home: Home) -> Status:
         refusals=sum(1 for _ in home.archive.scan("refusals")),
         predictions=recorded_predictions(home),
         segments_waiting=len(sealed(home.segments)),
-        worker=next(iter(_workers(home)), None),
-        workers=_workers(home),
+        longest_wait=round(longest_wait(home.segments, home.now()), 1),
+        collecting=collector_runs(home.segments),
+        worker=next(iter(workers), None),
+        workers=workers,
     )
 
 
@@ -130,4 +140,25 @@ def _said(folder: Path) -> JsonObject | None:
         said = canonical.decode_any((folder / "serve.json").read_bytes())
     except (FileNotFoundError, NotADirectoryError, BadInput):
         return None
-    return said if isinstance(said, dict) else None
+    if not isinstance(said, dict) or not said.get("serving"):
+        return said if isinstance(said, dict) else None
+    if not _lives(said.get("pid")):
+        return {**said, "down": True, "serving": False}
+    return said if _lives(said.get("server")) else {**said, "orphan": True}
+
+
+def _lives(pid: Json) -> bool:
+    """Whether there is such a process on this machine; one that nobody named counts as living."""
+    if not isinstance(pid, int) or pid <= 0:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is somebody else's
+        return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):  # no such file system here
+        return True
+    return state not in (b"Z", b"X")  # ended, and nobody has asked how

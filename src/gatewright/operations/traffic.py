@@ -8,7 +8,7 @@ from gatewright.deployments.plan import Recording
 from gatewright.deployments.wording import ref_text
 from gatewright.kernel.errors import Misuse, Refusal, Refused
 from gatewright.operations.home import Home
-from gatewright.operations.plans import Changed, change, may_lag, standing
+from gatewright.operations.plans import Changed, change, judged_again, may_lag, seat_of, standing
 
 
 def stop(home: Home, endpoint: str) -> Changed:
@@ -56,7 +56,8 @@ def limit(
                     "operations.recording",
                     f"The policy of {ref_text(release)} does not allow asynchronous recording.",
                     why="Its releases promise a record on disk before every answer.",
-                    next="Set asynchronous = true under [recording] in policy.toml, then ship the model again.",
+                    next="Set asynchronous = true under [recording] in policy.toml. Then: "
+                    + judged_again(ref_text(release), found.entry.endpoint, seat_of(found.now, release)),
                 )
     plan = changes.limit(found.plan, found.entry.endpoint, home.now(), rate=rate, recording=recording)
     return change(home, found, plan, found.state, kind="endpoint.limited")

@@ -78,6 +78,12 @@ def owner(home: Home) -> User:
     return next(user for user in people(home) if user.owner)
 
 
+def named(home: Home, principal: str) -> str:
+    """The name of one principal, or its id where this home knows nobody of that id."""
+    document = home.archive.get("users", principal)
+    return principal if document is None else _name(home, document["commitments"])
+
+
 def _name(home: Home, commitments: object) -> str:
     if not isinstance(commitments, dict):
         return FORGOTTEN

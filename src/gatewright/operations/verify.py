@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gatewright.deployments.plan import Recording, ReleaseRef
 from gatewright.kernel import canonical
 from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.digests import Digest
@@ -18,10 +19,12 @@ from gatewright.ledger.audit import audit
 from gatewright.ledger.commitments import commit
 from gatewright.ledger.receipts import BatchStatement, PredictionRecord, Receipt, verify_receipt
 from gatewright.ledger.records import Record
+from gatewright.ledger.tiles import CHECKPOINT_FILE
 from gatewright.operations.answers import Document, Saved, SavedTensor, inputs_are, outputs_encoding
 from gatewright.operations.catalogue import Segment, read
 from gatewright.operations.files import read_file
 from gatewright.operations.projections import project
+from gatewright.ports import Blobs
 from gatewright.releases.keys import PublicKey
 from gatewright.releases.statement import Approval, DeploymentDecision
 from gatewright.releases.trust import TrustRoot
@@ -29,6 +32,7 @@ from gatewright.releases.verification import (
     ReadStatement,
     VerifiedRelease,
     read_statements,
+    require_deployable,
     verify_release,
 )
 from gatewright.releases.worker_keys import verify_worker_key
@@ -36,6 +40,8 @@ from gatewright.releases.worker_keys import verify_worker_key
 RECEIPT_BYTES = 16 * 1024**2
 STATEMENT_BYTES = 1024**2
 BUNDLE_FILE = "model.sig"
+SHADOW = "shadow-"
+"""How the recording of a shadow's prediction begins; what follows says whether it agreed."""
 BUNDLE_PLACES = {"", "bundle", "dsseEnvelope", "mediaType", "verificationMaterial"}
 
 
@@ -169,12 +175,12 @@ def receipt(
     release = known if known is not None and known.root == record.release else None
     _compare_names(saved.answer or {}, record, release)
     compared = {
-        "outputs": _outputs_compared(saved.answer or {}, found, record),
+        "outputs": _outputs_compared(saved, found, record),
         "inputs": _inputs_compared(request, found, record, release),
     }
     return Verified(
         kind="receipt",
-        sentence=_receipt_sentence(saved.answer or {}, record, release, compared),
+        sentence=_receipt_sentence(saved, record, release, compared),
         facts={
             "id": found.id,
             "endpoint": record.endpoint,
@@ -189,6 +195,7 @@ def receipt(
             "worker": BatchStatement.decode(found.statement).worker,
             "compared": [part for part, done in compared.items() if done],
             "not_compared": [part for part, done in compared.items() if not done],
+            "outputs_missing": saved.head_only,
         },
     )
 
@@ -240,8 +247,9 @@ def _not_signed(what: str, place: str, expected: str | None = None) -> Tampered:
     )
 
 
-def _outputs_compared(answer: Document, found: Receipt, record: PredictionRecord) -> bool:
-    if "outputs" not in answer:
+def _outputs_compared(saved: Saved, found: Receipt, record: PredictionRecord) -> bool:
+    answer = saved.answer or {}
+    if "outputs" not in answer or saved.head_only:
         return False
     what = "The outputs in this file are not those the worker signed."
     try:
@@ -282,34 +290,79 @@ def _inputs_compared(
 
 
 def _receipt_sentence(
-    answer: Document,
+    saved: Saved,
     record: PredictionRecord,
     release: VerifiedRelease | None,
     compared: Mapping[str, bool],
 ) -> str:
-    """For people: who answered what when, what was compared, and what was not."""
-    time = str(record.time)
+    """For people: who answered what when, how it was recorded, what was compared, and what was not."""
     which = record.release.short
     if release is not None:
         which = f"{release.manifest.name}@{release.manifest.version} ({which})"
-    who = f"Endpoint {record.endpoint} answered on {time[:10]} at {time[11:19]} UTC with release {which}"
-    parts = [f"{who}; the signed receipt holds."]
+    parts = [_who(record, which), *_recorded(record)]
     done = [part for part, same in compared.items() if same]
     if done:
         parts.append(f"The {' and the '.join(done)} are those that were signed.")
-    if not compared["outputs"]:
+    numbered = "model_version" in (saved.answer or {})
+    if numbered and release is not None:
+        parts.append("The version number is that of the release.")
+    if saved.head_only:
+        parts.append(
+            "Not compared: the outputs, which were binary; save the whole body, and the request likewise."
+        )
+    elif not compared["outputs"]:
         parts.append("Not compared: the outputs; give the whole saved answer.")
     if not compared["inputs"]:
         parts.append("Not compared: the inputs; give the request with --request.")
-    if release is None and "model_version" in answer:
+    if numbered and release is None:
         parts.append("Not compared: the version number; give the exported release with --trust.")
     return " ".join(parts)
+
+
+def _who(record: PredictionRecord, which: str) -> str:
+    time = str(record.time)
+    when = f"on {time[:10]} at {time[11:19]} UTC"
+    if record.recording.startswith(SHADOW):
+        return f"The shadow of endpoint {record.endpoint} ran {when} with release {which}; the signed receipt holds."
+    return f"Endpoint {record.endpoint} answered {when} with release {which}; the signed receipt holds."
+
+
+def _recorded(record: PredictionRecord) -> list[str]:
+    """How it was recorded, where it was not the usual way: on the disk before the answer."""
+    how = record.recording
+    if how == Recording.DURABLE:
+        return []
+    if how == Recording.ASYNCHRONOUS:
+        return [
+            "Recorded asynchronously: the answer left before its record was on the disk, so one like it can be missing."
+        ]
+    if how.startswith(SHADOW):
+        said = {"agrees": "agreed with", "differs": "differed from"}.get(how.removeprefix(SHADOW), how)
+        return [f"It answered nobody; it {said} the answer with the receipt {record.request}."]
+    return [f"Recorded as {how!r}."]
 
 
 def certified_workers(trust: TrustRoot, certificates: Iterable[bytes]) -> Mapping[str, PublicKey]:
     """The worker keys that both release keys vouch for, by id."""
     workers = (verify_worker_key(certificate, trust) for certificate in certificates)
     return {worker.public.id: worker.public for worker in workers}
+
+
+def planned(reference: ReleaseRef, endpoint: str, trust: TrustRoot, blobs: Blobs) -> VerifiedRelease:
+    """A release that a plan names, verified with all that stands about it, and decided for the endpoint."""
+    statements = [blobs.get(digest) for digest in reference.statements]
+    verified = verify_release(
+        resources={name: blobs.get(digest) for name, digest in reference.resources.items()},
+        bundle=blobs.get(reference.bundle),
+        statements=statements,
+        trust=trust,
+    )
+    if verified.root != reference.root:
+        raise Tampered(
+            "operations.plan-root", "The plan names another root than its files have.", place=endpoint
+        )
+    require_deployable(verified, statements, trust, endpoint)
+    return verified
 
 
 def ledger(
@@ -392,13 +445,16 @@ def is_export(path: Path) -> bool:
 
 
 def what_is(path: Path) -> str:
-    """``release``, ``ledger`` or ``receipt``, by content."""
+    """``release``, ``log``, ``ledger`` or ``receipt``, by content."""
     if path.is_dir():
         if is_export(path):
             return "release"
+        if (path / CHECKPOINT_FILE).exists():
+            return "log"
         raise Misuse(
             "operations.nothing-to-verify",
-            f"{path} is not an exported release.",
-            next="Name a folder written by 'gatewright release export', a ledger.db or a receipt.",
+            f"{path} is neither an exported release nor an exported log.",
+            next="Name a folder written by 'gatewright release export' or 'gatewright evidence log', "
+            "a ledger.db or a receipt.",
         )
     return "ledger" if read_file(path)[:16] == b"SQLite format 3\x00" else "receipt"

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from threading import get_ident
 from time import perf_counter, perf_counter_ns
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -87,6 +88,7 @@ class App:
         self._answering = answering
         self._hosts = hosts
         self._report = report
+        self._thread = get_ident()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="predict")
 
     # What the protocol calls.
@@ -213,6 +215,7 @@ class App:
             asked,
             admission.pinned,
             partial(self._came, request, admission, asked, loop),
+            on_loop=record == self._answering.record,
         )
         if found is not None:
             self._record(request, admission, asked, found, record)
@@ -225,12 +228,14 @@ class App:
         loop: asyncio.AbstractEventLoop,
         found: Predicted | Exception,
     ) -> None:
-        """Go on, in the model's thread, with what it answered."""
+        """Go on with what the model answered, in its thread or on the loop."""
         if isinstance(found, Exception):
             loop.call_soon_threadsafe(self._end, request, found)
             return
         try:
-            self._record(request, admission, asked, found, self._answering.record_soon)
+            here = get_ident() == self._thread
+            record = self._answering.record if here else self._answering.record_soon
+            self._record(request, admission, asked, found, record)
         except Exception as error:  # noqa: BLE001 - the loop sees to it
             loop.call_soon_threadsafe(self._end, request, error)
 

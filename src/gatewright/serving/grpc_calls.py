@@ -356,7 +356,9 @@ class Calls(grpc.GenericRpcHandler):
             return
         asked = self._read(call, admission)
         came = partial(self._came, call)
-        found = self._answering.begin(admission.route, admission.caller, asked, admission.pinned, came)
+        found = self._answering.begin(
+            admission.route, admission.caller, asked, admission.pinned, came, on_loop=True
+        )
         if found is not None:
             self._record(call, found)
 
@@ -374,7 +376,7 @@ class Calls(grpc.GenericRpcHandler):
         return asked
 
     def _came(self, call: _Prediction, found: Predicted | Exception) -> None:
-        """Take, in a model's thread, what it answered."""
+        """Take what a model answered, in its thread or on the loop."""
         if isinstance(found, Exception):
             call.turned = self._turned(found)
         else:

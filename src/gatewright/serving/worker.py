@@ -223,7 +223,7 @@ class Worker:
         self._recover_left()
         self._load()
         threads = max(1, cores() // self._slot.workers)
-        answering = Answering(self.recorder, threads, seen=self.seen, shadow=self.shadow)
+        answering = Answering(self.recorder, threads, seen=self.seen, shadow=self.shadow, soon=loop.call_soon)
         app = App(
             plans=self.plans,
             answering=answering,

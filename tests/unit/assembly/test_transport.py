@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gatewright.assembly.calling import Trust, connection_to
-from gatewright.assembly.transport import answered_hosts, reach_of
+from gatewright.assembly.transport import answered_hosts, only_localhost, reach_of
 from gatewright.kernel.errors import BadInput, Misuse
 from gatewright.serving.slots import Reach
 
@@ -81,3 +81,21 @@ def test_a_call_needs_readable_certificates(tmp_path: Path) -> None:
         with pytest.raises(BadInput) as caught:
             connection_to("https://a", Trust(authority=path), wait_s=1)
         assert str(path) in caught.value.refusal.place
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "own", "expected"),
+    [
+        (EVERYWHERE, (), False, "and its certificate names no other"),
+        ("::", (), True, "answers only for localhost:"),
+        (EVERYWHERE, ("a",), False, ""),
+        ("10.0.0.7", (), False, ""),
+    ],
+)
+def test_listening_everywhere_for_localhost_alone_is_said(
+    host: str, allowed: tuple[str, ...], own: bool, expected: str
+) -> None:
+    """Who listens on every address and names no host is told that nobody else is answered, and what is next."""
+    said = only_localhost(host, allowed, own_certificate=own)
+    assert expected in said
+    assert bool(expected) == ("--allow-host NAME" in said)

@@ -20,7 +20,6 @@ HEAVY = ("numpy", "sqlalchemy", "onnxruntime", "onnx", "scipy", "polars", "uvico
 
 WITHOUT_JSON = {
     "serve": "runs until it is stopped; its state is read with 'status --json'",
-    "collect": "is started by serve and speaks on standard error only; hidden from help",
 }
 
 DONE = {
@@ -38,6 +37,7 @@ DONE = {
     "history": "",
     "verify": "",
     "example": "loans",
+    "collect": "",
 }
 """Arguments with which a command that only reads succeeds on the home of these tests."""
 
@@ -76,9 +76,12 @@ FAILS = {
     "user list": "surplus",
     "status": "surplus",
     "history": "--at yesterday",
+    "why": "nowhere",
     "verify": "nowhere",
+    "evidence log": "--to policy.toml",
     "demo": "--surplus",
     "example": "nobody",
+    "collect": "surplus",
 }
 """Arguments with which each command fails."""
 

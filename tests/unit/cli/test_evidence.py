@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.cli.evidence import _tell_worker
+from gatewright.cli.standing import _tell_serving
 
 
 def model(**change: Any) -> dict[str, Any]:
@@ -27,6 +27,6 @@ def test_status_tells_how_each_model_is_run(
     said: dict[str, Any], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """For each release that may answer: how requests meet it, and what was measured when it was loaded."""
-    _tell_worker({"serving": True, "plan": 7, "url": "http://127.0.0.1:8080", "models": [said]})
+    _tell_serving([{"serving": True, "plan": 7, "url": "http://127.0.0.1:8080", "models": [said]}], {})
 
     assert expected in capsys.readouterr().out

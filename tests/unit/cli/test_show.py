@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,3 +97,26 @@ def test_every_outcome_has_a_mark_with_its_word() -> None:
         assert word in show.mark(word)
         assert show.MARKS[word][1] in show.mark(word)
     assert "\\[red]" == show.mark("[red]")
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_no_word_of_a_table_is_broken(columns: str) -> None:
+    """However narrow the terminal, times, numbers, names and words stay whole; only digests are folded."""
+    cells = (
+        "2026-11-21T16:52:40Z",
+        "a-long-name-of-a-release@12",
+        "champion again, after a rollback",
+        "1,234,567",
+    )
+    script = (
+        "from gatewright.cli import show\n"
+        f"show.table(('time', 'release', 'place', 'no.', 'root'), [({', '.join(map(repr, cells))}, 'ab' * 32)], right=('no.',))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": columns},
+    )  # fmt: skip
+    printed = ran.stdout.split()
+    assert [word for cell in cells for word in cell.split() if word not in printed] == []
+    assert "ab" * 32 not in printed
+    assert "ab" * 32 == "".join(word for word in printed if set(word) == {"a", "b"})

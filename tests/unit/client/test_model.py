@@ -14,13 +14,15 @@ import polars as pl
 import pytest
 
 import gatewright as gw
-from gatewright.assembly.homes import create_home
+from gatewright.assembly.homes import create_home, read_home
 from gatewright.checks.finding import Finding, Metric, Outcome
 from gatewright.client import asking, sheets
 from gatewright.client.display import as_html, as_text
 from gatewright.client.model import Live, Model
 from gatewright.client.server import Server
+from gatewright.deployments.deployment import Beside, Seat
 from gatewright.kernel.errors import BadInput, DependencyFailed, Misuse, Refused, Tampered
+from gatewright.operations.deploy import deploy_release, roll_back_endpoint
 from unit.client.test_submit import LOANS, TEST, TRAIN, fitted, people
 
 ASKED = TEST.head(40)
@@ -252,7 +254,10 @@ def test_a_running_server_is_found_and_not_stopped(shipped: tuple[Model, Live], 
 def test_another_version_on_the_endpoint_does_not_answer_for_this_one(
     shipped: tuple[Model, Live], tmp_path: Path
 ) -> None:
-    """Once a second version is live the first one says so, and the second answers with the key of the endpoint."""
+    """A version answers for itself, as champion or canary, or says which is live; a name takes whichever is live.
+
+    With a canary one subject always meets the same release.
+    """
     root = tmp_path / "copy"
     shutil.copytree(shipped[0].root, root, ignore=shutil.ignore_patterns("serve.json", "serve.lock"))
     first = gw.model("loans@1", home=root)
@@ -261,8 +266,41 @@ def test_another_version_on_the_endpoint_does_not_answer_for_this_one(
         second = gw.submit(fitted(other), train=other, test=TEST, home=root, **LOANS)
         assert "loans@1 stays warm" in as_text(second.ship(new_key=True).sheet())
         assert "loans@2" == second.predict(ASKED).ref
-        with pytest.raises(Misuse, match=r"loans@2 is\."):
+        with pytest.raises(Misuse, match=r"loans@2 is\.") as caught:
             first.predict(ASKED)
+        assert "gw.model('loans@2')" in caught.value.refusal.next
+        with read_home(root) as home, home.exclusive():
+            roll_back_endpoint(home, "loans")
+        named, key, rows = gw.model("loans", home=root), second.api_key, ASKED.head(1)
+        assert ("loans@2", "loans@1") == (named.ref, named.predict(ASKED, api_key=key).ref)
+        with read_home(root) as home, home.exclusive():
+            deploy_release(home, "loans@2", seat=Seat(beside=Beside.CANARY, share=500))
+        for model in (first, second):
+            assert {model.ref} == {model.predict(rows, api_key=key).ref for _ in range(8)}
+        found = [
+            {named.predict(rows, api_key=key, subject=f"Zoë {number}").ref for _ in range(2)}
+            for number in range(16)
+        ]
+        assert {1} == set(map(len, found))
+        assert {"loans@1", "loans@2"} == set().union(*found)
+        assert 1 == len(named.predict(rows, api_key=key, subject="Zoë 1").verify().sentences)
+
+
+def test_shipping_after_a_check_tells_nothing_twice(
+    shipped: tuple[Model, Live], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the check has told is not told again by ship, which says how others come to a key and a call."""
+    root = tmp_path / "copy"
+    shutil.copytree(shipped[0].root, root, ignore=shutil.ignore_patterns("serve.json", "serve.lock"))
+    policy = root / "policy.toml"
+    policy.write_text(policy.read_text("utf-8") + "\n# another policy\n", "utf-8")
+    model = gw.model("loans@1", home=root)
+    model.check()
+    told = capsys.readouterr().err.splitlines()
+    assert any("data.leakage" in each for each in told)
+    sheet = as_text(model.ship().sheet())
+    assert set() == set(told) & set(capsys.readouterr().err.splitlines())
+    assert all(each in sheet for each in ("gatewright key add loans", "gatewright example loans"))
 
 
 def test_without_a_server_nothing_is_predicted(shipped: tuple[Model, Live], tmp_path: Path) -> None:
@@ -283,11 +321,12 @@ def test_a_server_that_cannot_start_says_why(shipped: tuple[Model, Live], server
     """What the server printed before it ended is in the error: here, that another one serves this home."""
     del server
     root = shipped[0].root
-    said = root / ".gatewright" / "segments" / "serve.json"
-    hidden = said.rename(said.with_name("hidden"))
+    said = list((root / ".gatewright" / "segments").rglob("serve.json"))
+    hidden = [(each, each.rename(each.with_name("hidden"))) for each in said]
     try:
         with pytest.raises(DependencyFailed, match=r"did not start.*served already") as caught:
             gw.serve(root)
     finally:
-        hidden.rename(said)
+        for each, kept in hidden:
+            kept.rename(each)
     assert "client.server" == caught.value.code

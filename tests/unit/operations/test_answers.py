@@ -213,3 +213,23 @@ def test_an_integer_that_loses_digits_is_not_the_input() -> None:
     sent = request_in(_request(_input("a", "INT64", [2**53 + 1, 1])))
     rounded = encode_arrays([("a", np.array([[2.0**53], [1.0]]))])
     assert inputs_are(sent, _signature(_spec("a", DataType.FP64)), rounded.__eq__) is False
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n"])
+def test_the_head_of_a_binary_answer_still_holds_its_receipt(end: bytes) -> None:
+    """JSON saved without the binary data after it: the receipt is there, and that the outputs are not is known."""
+    tensor = {"name": "a", "datatype": "FP32", "shape": [2], "parameters": {"binary_data_size": 8}}
+    head = json.dumps({"parameters": {"receipt": "gwr1.x"}, "outputs": [tensor]}).encode()
+    saved = saved_in(head + end)
+    assert ("gwr1.x", True) == (saved.token, saved.head_only)
+    assert not saved_in(head + bytes(8)).head_only
+    with pytest.raises(BadInput, match=r"operations.no-receipt|no receipt"):
+        saved_in(head + bytes(4))
+
+
+def test_the_head_of_a_binary_request_says_what_is_missing() -> None:
+    """A request saved without its binary data cannot be compared, and the next step is to save all of it."""
+    tensor = {"name": "a", "datatype": "FP32", "shape": [2], "parameters": {"binary_data_size": 8}}
+    with pytest.raises(BadInput) as caught:
+        request_in(json.dumps({"inputs": [tensor]}).encode())
+    assert "operations.binary-data-missing" == caught.value.code

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from gatewright.operations.catalogue import Segment, every
-from gatewright.operations.collect import COLLECTED, SEALED, collect, sealed
+from gatewright.operations.collect import COLLECTED, collect
 from gatewright.operations.home import Home
+from gatewright.operations.waiting import SEALED, sealed
 
 
 def test_nothing_sealed_records_nothing(live: Home) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+
 import pytest
 
 from gatewright.operations.home import Home
@@ -33,5 +37,19 @@ def test_a_worker_that_writes_nonsense_is_unknown(live: Home, content: bytes) ->
 
 def test_what_the_worker_says_is_passed_on(live: Home) -> None:
     """The worker's own words stand in the status."""
-    (live.segments / "serve.json").write_bytes(b'{"pid": 3, "serving": true}\n')
-    assert {"pid": 3, "serving": True} == status(live).worker
+    mine = f'{{"pid": {os.getpid()}, "serving": true}}'
+    (live.segments / "serve.json").write_text(mine, "utf-8")
+    assert {"pid": os.getpid(), "serving": True} == status(live).worker
+
+
+def test_a_worker_whose_process_is_gone_is_down(live: Home) -> None:
+    """Who was killed said no farewell: the process table does; and who lost its parent is an orphan."""
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    (live.segments / "worker-1").mkdir()
+    for folder, pid in ((live.segments, os.getpid()), (live.segments / "worker-1", gone.pid)):
+        said = {"pid": pid, "serving": True, "server": gone.pid}
+        (folder / "serve.json").write_text(json.dumps(said), "utf-8")
+    first, second = status(live).workers
+    assert (True, True, None) == (first["serving"], first["orphan"], first.get("down"))
+    assert (False, True) == (second["serving"], second["down"])

@@ -11,7 +11,7 @@ from gatewright.deployments.plan import EndpointPlan, Recording, read_plan
 from gatewright.kernel.errors import ApprovalNeeded, Misuse, Refused
 from gatewright.kernel.names import Name
 from gatewright.ledger.records import Record
-from gatewright.operations import check, keys, release, traffic
+from gatewright.operations import check, keys, release, traffic, users
 from gatewright.operations.approve import approve
 from gatewright.operations.catalogue import Endpoint, find, find_live
 from gatewright.operations.deploy import deploy_release, roll_back_endpoint
@@ -84,6 +84,57 @@ def test_every_place_has_the_same_gate(live: Home) -> None:
         with pytest.raises(ApprovalNeeded):
             deploy_release(live, made.root.hex, seat=seat)
     assert before == live.archive.checkpoint()
+
+
+@pytest.mark.parametrize(
+    ("seat", "endpoint", "last"),
+    [
+        (None, "", "gatewright ship loans@2"),
+        (None, "trial", "gatewright ship loans@2 --to trial"),
+        (CANARY, "", "gatewright deploy loans@2 --canary 10%"),
+        (
+            Seat(beside=Beside.ARMS, name=Name("blue"), share=25),
+            "",
+            "gatewright deploy loans@2 --arm blue=2.5%",
+        ),
+        (Seat(beside=Beside.SHADOW), "trial", "gatewright deploy loans@2 --to trial --shadow"),
+        (Seat(beside=Beside.FALLBACK), "", "gatewright deploy loans@2 --fallback"),
+    ],
+    ids=lambda value: value.beside if isinstance(value, Seat) else str(value),
+)
+def test_after_a_new_policy_the_next_step_keeps_the_place(
+    live: Home, seat: Seat | None, endpoint: str, last: str
+) -> None:
+    """Who wanted a release beside the champion is led back to that place, and never to make it the champion."""
+    live.policy_path.write_text(live.policy_path.read_text("utf-8") + "\n# another policy\n")
+    with pytest.raises(Refused) as caught:
+        deploy_release(live, "loans@2", endpoint=endpoint, seat=seat)
+    advice = caught.value.refusal.next
+    assert ("operations.other-policy", True) == (caught.value.code, advice.endswith(last))
+    steps = ("gatewright check", "gatewright release create", "gatewright approve")
+    assert (seat is not None) == all(f"{step} loans@2" in advice for step in steps)
+    assert (seat is None) == ("gatewright ship" in advice)
+
+
+def test_what_excludes_each_other_names_the_endpoint(live: Home) -> None:
+    """The way out of an experiment is a command that can be typed as it stands."""
+    deploy_release(live, "loans@2", seat=Seat(beside=Beside.ARMS, name=Name("blue"), share=250))
+    with pytest.raises(Misuse) as caught:
+        deploy_release(live, "loans@2", seat=CANARY)
+    assert caught.value.refusal.next.endswith("gatewright undeploy loans --arms")
+
+
+def test_who_approves_is_asked_unless_it_is_evident(live: Home) -> None:
+    """Alone the owner approves without being named; with others everybody who may is named, and nothing is signed."""
+    live.policy_path.write_text(live.policy_path.read_text("utf-8") + "\n# another policy\n")
+    root = release.create(live, "loans@2").root
+    entry = approve(live, root.hex)
+    assert users.owner(live).principal == entry.principal
+    users.add(live, "grace")
+    before = live.archive.checkpoint()
+    with pytest.raises(Misuse, match="ada or grace") as caught:
+        approve(live, root.hex)
+    assert ("operations.who-approves", before) == (caught.value.code, live.archive.checkpoint())
 
 
 def test_what_cannot_be_is_refused_before_it_is_signed(live: Home) -> None:
@@ -188,8 +239,9 @@ def _allow(home: Home, *refs: str) -> dict[str, str]:
 
 def test_recording_after_the_answer_is_the_policies_to_allow(live: Home) -> None:
     """It is refused under a policy without leave, allowed under one with it, and ends with a rollback."""
-    with pytest.raises(Refused, match="does not allow asynchronous"):
+    with pytest.raises(Refused, match="does not allow asynchronous") as caught:
         traffic.limit(live, "loans", recording=Recording.ASYNCHRONOUS)
+    assert caught.value.refusal.next.endswith("gatewright ship loans@1")
     roots = _allow(live, "loans@2")
     deploy_release(live, roots["loans@2"])
     traffic.limit(live, "loans", recording=Recording.ASYNCHRONOUS)

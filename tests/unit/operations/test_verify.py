@@ -10,10 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput, Misuse, Tampered
+from gatewright.ledger.receipts import BatchStatement, PredictionRecord, Receipt
+from gatewright.ledger.tree import leaf_hash
 from gatewright.operations import released, verify
 from gatewright.operations.answers import saved_in
 from gatewright.operations.home import Home
+from gatewright.releases.statement import WorkerKey
+from gatewright.releases.worker_keys import certify
+from gatewright.testing.signers import SeedSigner
+from unit.releases.workshop import NOW, SIGNERS, TRUST
 
 TOKEN = "gwr1.abc-_123"  # noqa: S105 - the form of a receipt, no secret
 
@@ -24,6 +31,7 @@ TOKEN = "gwr1.abc-_123"  # noqa: S105 - the form of a receipt, no secret
         TOKEN,
         f"  {TOKEN}\r\n",
         json.dumps({"receipt": TOKEN}),
+        json.dumps(TOKEN) + "\n",
         json.dumps({"model_name": "m", "outputs": [], "parameters": {"receipt": TOKEN, "batch": 1}}),
         json.dumps({"parameters": {"receipt": TOKEN}}, indent=4) + "\n",
     ],
@@ -36,7 +44,7 @@ def test_a_receipt_is_found(content: str) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "", "{}", "[]", "null", "3", '"gwr1.x"', '{"parameters": {}}', '{"parameters": null}', '{"receipt": 3}',
+        "", "{}", "[]", "null", "3", '"gwr2.x"', '"gwr1.x', '["gwr1.x"]', '{"parameters": {}}', '{"parameters": null}', '{"receipt": 3}',
         '{"parameters": {"receipt": null}}', '{"parameters": []}', "not json", "\xff\xfe", "[" * 100_000,
     ],
 )  # fmt: skip
@@ -88,3 +96,38 @@ def test_an_approval_taken_away_is_missed(live: Home, tmp_path: Path) -> None:
     approval.unlink()
     with pytest.raises(Tampered, match=approval.name):
         verify.release_folder(folder, live.trust)
+
+
+@pytest.mark.parametrize(
+    ("recording", "expected"),
+    [
+        ("durable", ""),
+        ("asynchronous", "Recorded asynchronously: the answer left before its record was on the disk"),
+        ("shadow-agrees", f"The shadow of endpoint loans ran on {str(NOW)[:10]}"),
+        ("shadow-agrees", "It answered nobody; it agreed with the answer with the receipt seg/7."),
+        ("shadow-differs", "it differed from the answer with the receipt seg/7."),
+        ("later", "Recorded as 'later'."),
+    ],
+)
+def test_how_a_prediction_was_recorded_is_said(recording: str, expected: str) -> None:
+    """Whoever verifies a receipt reads whether it was recorded after the answer, or is a shadow's."""
+    signer = SeedSigner("worker")
+    leaf = PredictionRecord(
+        seq=0, segment="s", time=NOW, endpoint="loans", release=Digest.of(b"r"), plan=1, key="k",
+        request="seg/7", input=Digest.of(b"i"), output=Digest.of(b"o"), recording=recording,
+    ).encode()  # fmt: skip
+    statement = BatchStatement(
+        segment="s", first=0, size=1, root=leaf_hash(leaf), worker=signer.public.id
+    ).encode()
+    receipt = Receipt(
+        leaf=leaf,
+        statement=statement,
+        signature=signer.sign(statement),
+        path=(),
+        input_salt=bytes(32),
+        output_salt=bytes(32),
+    )
+    worker = WorkerKey(public=signer.public, valid_from=NOW, origin=TRUST.origin)
+    found = verify.receipt(saved_in(receipt.token().encode()), TRUST, [certify(worker, SIGNERS)])
+    assert expected in found.sentence
+    assert (recording == "durable") == ("ecorded" not in found.sentence and "nobody" not in found.sentence)

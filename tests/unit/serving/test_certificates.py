@@ -138,10 +138,12 @@ class Told:
 
     def __init__(self) -> None:
         self.codes: list[str] = []
+        self.sentences: list[str] = []
 
     def __call__(self, refusal: Refusal) -> None:
-        """Keep the code."""
+        """Keep the code and the words."""
         self.codes.append(refusal.code)
+        self.sentences.append(refusal.sentence())
 
 
 def test_the_end_is_said_once_in_time() -> None:
@@ -191,6 +193,9 @@ def test_rotation_keeps_the_old_where_the_new_is_bad(tmp_path: Path) -> None:
 
     assert ["CN=first", "CN=second", "CN=second", "CN=second", "CN=fourth"] == names
     assert ["serving.certificate", "serving.certificate-file"] == told.codes
+    for sentence in told.sentences:
+        assert str(files.key) in sentence
+        assert "The old certificate stays in force; it ends on 2" in sentence
 
 
 def test_an_emptied_file_of_authorities_opens_nothing(tmp_path: Path) -> None:
