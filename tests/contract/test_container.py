@@ -485,4 +485,4 @@ def test_a_key_that_is_no_text_is_bad_input(tmp_path: Path) -> None:
     """A probe is given a file with an API key, not any file."""
     (tmp_path / "key").write_bytes(b"\xff\xfe")
     with pytest.raises(BadInput):
-        ask(1, tmp_path / "key")
+        ask("127.0.0.1", 1, tmp_path / "key")

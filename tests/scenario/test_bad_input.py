@@ -664,7 +664,7 @@ def wrong(name: str, arguments: str, error: str, *words: str, stage: str = "adde
     wrong("seed in words", "check loans --seed seven", "cli.usage", "--seed", "integer"),
     wrong("unknown command", "lauch loans", "cli.usage", "lauch"),
     wrong("unknown option", "check loans --sede 1", "cli.usage", "--sede"),
-    wrong("missing option", "approve loans@1", "cli.usage", "--as"),
+    wrong("missing option", "model add model.onnx", "cli.usage", "--name"),
     wrong("verify nothing", "verify nowhere", "operations.no-file", "nowhere"),
     wrong("verify a folder", "verify .", "operations.nothing-to-verify", "release export"),
     wrong("verify without a receipt", "verify policy.toml", "operations.no-receipt", "receipt"),

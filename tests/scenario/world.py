@@ -30,6 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gatewright.assembly.homes import open_home
 from gatewright.cli import main as entry
+from gatewright.cli import show
 
 COMMAND_S = 240.0
 READY_S = 120.0
@@ -99,6 +100,9 @@ def inside(folder: Path, *arguments: str, extra: Mapping[str, str] | None = None
         for name, value in (extra or {}).items():
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["gatewright", *arguments])
+        patch.setattr(
+            show.out, "width", int((extra or {}).get("COLUMNS", "80"))
+        )  # else that of the first import
         patch.chdir(folder)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = entry.run()

@@ -254,10 +254,7 @@ def test_a_running_server_is_found_and_not_stopped(shipped: tuple[Model, Live], 
 def test_another_version_on_the_endpoint_does_not_answer_for_this_one(
     shipped: tuple[Model, Live], tmp_path: Path
 ) -> None:
-    """A version answers for itself, as champion or canary, or says which is live; a name takes whichever is live.
-
-    With a canary one subject always meets the same release.
-    """
+    """A version answers for itself or says which is live; a name takes whichever is live, one subject always the same."""
     root = tmp_path / "copy"
     shutil.copytree(shipped[0].root, root, ignore=shutil.ignore_patterns("serve.json", "serve.lock"))
     first = gw.model("loans@1", home=root)
