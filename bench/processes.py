@@ -51,7 +51,7 @@ def _starts(python: Python, home: Prepared) -> Section:
                 ratio=middle / least,
             )
         )
-    note = f"Issue: at most {START_PASS} s, stretch {START_STRETCH} s. Medians of {TIMES}."
+    note = f"Bound: at most {START_PASS} s, stretch {START_STRETCH} s. Medians of {TIMES}."
     return Section(title="Start to the first answer, verified", rows=rows, note=note)
 
 
@@ -96,7 +96,7 @@ def _memory(python: Python, home: Prepared) -> Section:
                 Row(what="  its share, shared pages divided", value=proportional, unit="MiB"),
             ]
     note = (
-        f"After {REQUESTS} predictions, two releases warm. Issue: at most {MEMORY_PASS} MiB a worker, stretch "
+        f"After {REQUESTS} predictions, two releases warm. Bound: at most {MEMORY_PASS} MiB a worker, stretch "
         f"{MEMORY_STRETCH}. The second figure is Pss of the kernel's proc filesystem: what a further worker adds."
     )
     return Section(title="Memory of each process", rows=rows, note=note)
