@@ -276,14 +276,14 @@ def test_records_are_collected_at_home_and_the_receipt_verifies_there(
 ) -> None:
     """Sealed records of the image, copied into the home, enter its ledger; the answer verifies with its keys."""
     records = served.image.root / "mnt" / "records"
-    before = set(records.glob("*.sealed"))
+    before = set(records.rglob("*.sealed"))  # each worker has a folder of its own
     answer = served.infer(mounted.home)
     saved = tmp_path / "answer.json"
     saved.write_text(answer.text)
     deadline = time.monotonic() + READY_SECONDS
-    while set(records.glob("*.sealed")) == before and time.monotonic() < deadline:
+    while set(records.rglob("*.sealed")) == before and time.monotonic() < deadline:
         time.sleep(0.1)
-    for path in records.glob("*.sealed"):
+    for path in records.rglob("*.sealed"):
         shutil.copy(path, mounted.home.folder / ".gatewright" / "segments")
     for command in (["collect"], ["verify", str(saved)], ["verify"]):
         done = subprocess.run(
