@@ -14,9 +14,6 @@ from gatewright.serving.limits import KEY
 from gatewright.serving.logs import LogForm
 from gatewright.serving.seen import METRICS_KEY_BYTES, SeenSettings
 
-OPTIONS = ("log", "metrics_key_file", "proxies", "traces", "trace_one_in")
-"""The keywords of :func:`seen_settings`."""
-
 
 def seen_settings(
     *,

@@ -194,7 +194,7 @@ class Answering:
     def _answer_line(self) -> None:
         """The same for all requests that came together, step by step: models, then encodings, then records.
 
-        Each step's code and tables stay in the processor's caches so: a fifth to a third less time than
+        Each step's code and tables stay in the processor's caches so: about a quarter less time than
         request by request.
         """
         line, self._line = self._line, []

@@ -78,21 +78,12 @@ class Slot:
 
 def left_folders(segments: Path, workers: int) -> list[Path]:
     """Folders of slots that no worker has any more, because fewer are started than before."""
-    return [folder for number, folder in _slot_folders(segments) if number >= workers]
-
-
-def slot_folders(segments: Path) -> list[Path]:
-    """The folders of every slot that ever had a worker, that of slot 0 first."""
-    return [segments, *(folder for _, folder in _slot_folders(segments))]
-
-
-def _slot_folders(segments: Path) -> list[tuple[int, Path]]:
     found = [
         (int(number), path)
         for path in segments.glob(WORKER_FOLDER + "*")
         if (number := path.name.removeprefix(WORKER_FOLDER)).isdecimal() and path.is_dir()
     ]
-    return sorted(found)
+    return [folder for number, folder in sorted(found) if number >= workers]
 
 
 def bind(host: str, port: int, reach: Reach = Reach.LOOPBACK) -> socket.socket:

@@ -10,7 +10,7 @@ import pytest
 
 from gatewright.kernel.errors import DependencyFailed, Misuse
 from gatewright.serving.segment_files import WorkerLock
-from gatewright.serving.slots import Slot, bind, bind_slots, left_folders, slot_folders, stop_listening
+from gatewright.serving.slots import Slot, bind, bind_slots, left_folders, stop_listening
 
 HERE = "127.0.0.1"
 
@@ -83,7 +83,7 @@ def test_each_slot_has_a_folder(tmp_path: Path) -> None:
     (tmp_path / "worker-9").write_bytes(b"")
 
     assert [tmp_path, tmp_path / "worker-2", tmp_path / "worker-1"] == made
-    assert [tmp_path, tmp_path / "worker-1", tmp_path / "worker-2"] == slot_folders(tmp_path)
+    assert [tmp_path / "worker-1", tmp_path / "worker-2"] == left_folders(tmp_path, 1)
     assert [tmp_path / "worker-2"] == left_folders(tmp_path, 2)
     assert 0o700 == (tmp_path / "worker-1").stat().st_mode & 0o777
     with pytest.raises(DependencyFailed):
