@@ -329,7 +329,7 @@ def _told(last: Record, who: Who) -> Live:
         previous_ref=entry.previous_ref,
         previous_root=entry.previous_root,
         last=who.noted(last),
-        what=entry.what,
+        what=_what(last),
         releases=tuple(
             Seated(
                 place=place,
