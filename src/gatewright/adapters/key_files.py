@@ -46,6 +46,7 @@ from gatewright.adapters.durable_files import (
 )
 from gatewright.kernel import canonical
 from gatewright.kernel.errors import BadInput, Misuse
+from gatewright.kernel.instants import Instant
 from gatewright.kernel.names import parse_name
 from gatewright.releases.fields import Fields
 from gatewright.releases.keys import Algorithm, PublicKey
@@ -59,6 +60,8 @@ SALT_BYTES = 16
 NONCE_BYTES = 12
 DATA_KEY_BYTES = 32
 KEY_FILE_BYTES = 65_536
+KEYS_LAST_NS = 730 * 24 * 3_600 * 10**9
+"""How long the keys of a new trust root may sign: two years."""
 OTHERS = 0o077
 
 DATA_KEY = "data"
@@ -66,7 +69,9 @@ PEOPLE = "people"
 AUTHORITY = "tls-authority-p256"
 PERSON_SUFFIX = "-p256.pem"
 
-_Private: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey
+_Private: TypeAlias = (
+    ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey
+)
 
 
 class HomeKey(StrEnum):
@@ -75,19 +80,26 @@ class HomeKey(StrEnum):
     RELEASE = "release-p256"
     RELEASE_PQ = "release-ml-dsa-65"
     LOG = "log-ed25519"
+    LOG_PQ = "log-ml-dsa-44"
     WORKER = "worker-ed25519"
+    ROOT = "root-p256"
+    ROOT_PQ = "root-ml-dsa-65"
 
 
 ALGORITHMS = {
     HomeKey.RELEASE: Algorithm.ECDSA_P256,
     HomeKey.RELEASE_PQ: Algorithm.ML_DSA_65,
     HomeKey.LOG: Algorithm.ED25519,
+    HomeKey.LOG_PQ: Algorithm.ML_DSA_44,
     HomeKey.WORKER: Algorithm.ED25519,
+    HomeKey.ROOT: Algorithm.ECDSA_P256,
+    HomeKey.ROOT_PQ: Algorithm.ML_DSA_65,
 }
 
 _GENERATE: dict[Algorithm, Callable[[], _Private]] = {
     Algorithm.ECDSA_P256: lambda: ec.generate_private_key(ec.SECP256R1()),
     Algorithm.ED25519: ed25519.Ed25519PrivateKey.generate,
+    Algorithm.ML_DSA_44: mldsa.MLDSA44PrivateKey.generate,
     Algorithm.ML_DSA_65: mldsa.MLDSA65PrivateKey.generate,
 }
 
@@ -131,9 +143,9 @@ class KeyFolder:
     # Creating
 
     def create(self) -> None:
-        """Make the folder, the four signing keys and the data key; raises Misuse if any exists.
+        """Make the folder, the signing keys and the data key; raises Misuse if any exists.
 
-        Each file is written whole; the five together are not one step. A caller who needs that
+        Each file is written whole; together they are not one step. A caller who needs that
         makes the folder elsewhere and moves it into its place.
         """
         for name in (*HomeKey, DATA_KEY):
@@ -149,6 +161,14 @@ class KeyFolder:
         if not os.path.lexists(path):
             self._create_signer(path, Algorithm.ECDSA_P256)
         return self.person(name).public
+
+    def create_signer(self, name: str, algorithm: Algorithm) -> None:
+        """Make one more key beside those of a home, such as a witness's; raises Misuse if it exists."""
+        self._create_signer(self._path(name), algorithm)
+
+    def named_signer(self, name: str, algorithm: Algorithm) -> KeySigner:
+        """Read a key that :meth:`create_signer` made."""
+        return self._signer(self._path(name), algorithm)
 
     def _create_signer(self, path: Path, algorithm: Algorithm) -> None:
         pem = _GENERATE[algorithm]().private_bytes(
@@ -191,6 +211,11 @@ class KeyFolder:
         return self.signer(HomeKey.LOG)
 
     @property
+    def log_pq(self) -> KeySigner:
+        """The ML-DSA-44 key that signs checkpoints beside it."""
+        return self.signer(HomeKey.LOG_PQ)
+
+    @property
     def worker(self) -> KeySigner:
         """The Ed25519 key that signs batches of prediction records."""
         return self.signer(HomeKey.WORKER)
@@ -230,13 +255,18 @@ class KeyFolder:
             raise Misuse("keys.not-a-key", f"{path.name} does not hold a data key.", place=str(path))
         return key
 
-    def trust(self, origin: str) -> TrustRoot:
-        """Public halves of the release and log keys, as the trust root of the home ``origin``."""
+    def trust(self, origin: str, now: Instant) -> TrustRoot:
+        """Public halves of the keys, as the first trust root of the home ``origin``."""
         return TrustRoot(
             origin=origin,
             release=self.release.public,
             release_pq=self.release_pq.public,
             log=self.log.public,
+            log_pq=self.log_pq.public,
+            root=self.signer(HomeKey.ROOT).public,
+            root_pq=self.signer(HomeKey.ROOT_PQ).public,
+            made=now,
+            expires=Instant(now.ns + KEYS_LAST_NS),
         )
 
     def _path(self, name: str) -> Path:

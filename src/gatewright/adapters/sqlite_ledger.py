@@ -48,12 +48,13 @@ from gatewright.adapters.ledger_schema import nodes as _nodes
 from gatewright.adapters.ledger_schema import projections as _projections
 from gatewright.adapters.ledger_schema import records as _records
 from gatewright.adapters.ledger_search import SUBJECT_INDEX, misplaced, newest, node, one, position, stands
+from gatewright.adapters.log_signing import HeadSigning
 from gatewright.adapters.table_state import require_tables, sign_tables
 from gatewright.kernel import canonical
 from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.errors import BadInput, DependencyFailed, Tampered
 from gatewright.kernel.instants import Instant
-from gatewright.ledger.checkpoints import Checkpoint, checkpoint_text, note_with_signature, open_checkpoint
+from gatewright.ledger.checkpoints import Checkpoint, open_checkpoint
 from gatewright.ledger.projection import Project, Put
 from gatewright.ledger.proofs import inclusion_from
 from gatewright.ledger.records import Draft, Record
@@ -97,15 +98,18 @@ class SqliteLedger:
     """The ledger in a SQLite file; implements ``Ledger`` and ``Projections`` of :mod:`gatewright.ports`.
 
     Opens the file at ``path`` or creates it, with a signed checkpoint of no records. ``signer``
-    (Ed25519) signs checkpoints under the name ``origin``; ``project`` says what follows from a
+    (Ed25519) and ``signer_pq`` (ML-DSA-44) sign checkpoints under the name ``origin``; ``project`` says what follows from a
     record. Raises Misuse for a home from a newer version, Tampered for a damaged file, and
     DependencyFailed when the disk or a lock fails; so does every method.
     """
 
-    def __init__(self, path: Path, *, signer: Signer, origin: str, project: Project) -> None:
+    def __init__(
+        self, path: Path, *, signer: Signer, signer_pq: Signer | None = None, origin: str, project: Project
+    ) -> None:
         self._path = path
         self._signer = signer
         self._origin = origin
+        self._heads = HeadSigning(origin=origin, signer=signer, signer_pq=signer_pq)
         self._project = project
         self._opened: tuple[bytes, Checkpoint] | None = None
         self._engine: Engine = create_engine(
@@ -152,7 +156,7 @@ class SqliteLedger:
                 return
             _metadata.create_all(connection, checkfirst=False)
             connection.execute(insert(_meta).values(name=SCHEMA, value=str(SCHEMA_VERSION)))
-            self._sign(connection, Frontier())
+            self._sign(connection, Frontier(), Instant(0))
 
     def close(self) -> None:
         """Close every connection to the file."""
@@ -178,7 +182,7 @@ class SqliteLedger:
             records = tuple(Record.decode(leaf) for leaf in leaves)
             frontier = _insert(connection, records, leaves, frontier)
             self._follow(connection, records)
-            self._sign(connection, frontier)
+            self._sign(connection, frontier, moment)
         self._fold_log()
         return records
 
@@ -380,9 +384,9 @@ class SqliteLedger:
             for put in self._project(record):
                 _apply(connection, put, record.seq)
 
-    def _sign(self, connection: Connection, frontier: Frontier) -> None:
-        text = checkpoint_text(self._origin, frontier.size, frontier.root())
-        note = note_with_signature(text, self._origin, self._signer.public, self._signer.sign(text))
+    def _sign(self, connection: Connection, frontier: Frontier, now: Instant) -> None:
+        note = self._heads.note(frontier.size, frontier.root(), now)
+        connection.execute(delete(_checkpoints))  # the newest says all that the earlier ones said
         connection.execute(insert(_checkpoints).values(size=frontier.size, note=note))
         self._sign_tables(connection, frontier.size)
 

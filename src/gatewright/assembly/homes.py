@@ -140,7 +140,7 @@ def create_home(root: Path, owner: str = "") -> Made:
         make_folder(draft)
         keys = KeyFolder(folder=draft / "keys", passphrase=secret)
         keys.create()
-        trust = keys.trust(settings.origin)
+        trust = keys.trust(settings.origin, Instant(time.time_ns()))
         write_atomically(draft / "trust.json", trust.encode(), PUBLIC_FILE)
         make_folder(draft / "blobs")
         make_folder(draft / "segments")
@@ -167,7 +167,14 @@ def create_home(root: Path, owner: str = "") -> Made:
 @contextmanager
 def _opened(settings: Settings, folder: Path) -> Iterator[Home]:
     keys = KeyFolder(folder=folder / "keys", passphrase=passphrase(os.environ))
-    archive = SqliteLedger(folder / LEDGER_FILE, signer=keys.log, origin=settings.origin, project=project)
+    trust = read_trust(folder)
+    archive = SqliteLedger(
+        folder / LEDGER_FILE,
+        signer=keys.log,
+        signer_pq=None if trust.log_pq is None else keys.log_pq,
+        origin=settings.origin,
+        project=project,
+    )
     try:
         yield Home(
             root=settings.root,
@@ -176,7 +183,7 @@ def _opened(settings: Settings, folder: Path) -> Iterator[Home]:
             archive=archive,
             blobs=LocalBlobs(folder / "blobs", keys.data_key()),
             keys=keys,
-            trust=read_trust(folder),
+            trust=trust,
             now=lambda: Instant(time.time_ns()),
             new_bytes=secrets.token_bytes,
             write=write_atomically,

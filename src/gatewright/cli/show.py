@@ -7,6 +7,7 @@ piped. Colours only where a terminal reads them; every mark has a word beside it
 from __future__ import annotations
 
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ from gatewright.kernel.errors import Refusal
 ACCENT = "cyan"
 HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 """Unicode categories that a reader cannot see or that act on the terminal."""
+_UNUSUAL = re.compile(r"[^\x20-\x7e]")
 WHOLE = 40
 """A longer word of a table, such as a digest, may be broken where there is no room."""
 GAP = 3
@@ -56,16 +58,25 @@ def escape(text: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """Text without controls of the terminal, each shown as its code."""
-    return "".join(
-        letter if letter == "\n" or unicodedata.category(letter) not in HIDDEN else f"<U+{ord(letter):04X}>"
-        for letter in text
-    )
+    """Text without controls of the terminal, each shown as its code: a line stays one line."""
+    return _UNUSUAL.sub(lambda found: f"<U+{ord(found[0]):04X}>" if _hidden(found[0]) else found[0], text)
+
+
+def _hidden(letter: str) -> bool:
+    return unicodedata.category(letter) in HIDDEN
 
 
 def as_json(value: Any) -> None:
-    """Print one JSON document."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+    """Print one JSON document; what acts on a terminal or cannot be seen is escaped, as JSON allows."""
+    sys.stdout.write(_safe(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)) + "\n")
+
+
+def _safe(document: str) -> str:
+    """The same JSON: a hidden letter, which only texts can hold, by its escape; line ends between values stay."""
+    return _UNUSUAL.sub(
+        lambda found: json.dumps(found[0])[1:-1] if found[0] != "\n" and _hidden(found[0]) else found[0],
+        document,
+    )
 
 
 def mark(word: str) -> str:

@@ -23,7 +23,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gatewright.kernel.errors import BadInput, Tampered
 from gatewright.ledger.tree import HASH_BYTES
@@ -68,6 +68,9 @@ class NoteVerifier(Protocol):
     def verifies(self, signature: bytes, text: bytes) -> bool:
         """Whether ``signature`` is this key's for the note ``text``."""
         ...
+
+
+_Key = TypeVar("_Key", bound=NoteVerifier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +215,7 @@ def open_note(data: bytes, keys: Sequence[tuple[str, VerifyingKey]]) -> bytes:
     return note.text
 
 
-def require_signed(note: Note, keys: Sequence[NoteVerifier]) -> tuple[tuple[NoteVerifier, bytes], ...]:
+def require_signed(note: Note, keys: Sequence[_Key]) -> tuple[tuple[_Key, bytes], ...]:
     """Those of the known keys that signed, each with its signature, in the order of the note.
 
     Raises Tampered when the signature of a known key does not hold or no known key signed, and
@@ -221,7 +224,7 @@ def require_signed(note: Note, keys: Sequence[NoteVerifier]) -> tuple[tuple[Note
     known = {(key.name, key.id): key for key in keys}
     if len(known) != len(keys):
         raise BadInput("ledger.note-key", "Two of the given keys have the same name and id.")
-    held: list[tuple[NoteVerifier, bytes]] = []
+    held: list[tuple[_Key, bytes]] = []
     for each in note.signatures:
         key = known.get((each.name, each.key_id))
         if key is None:

@@ -165,4 +165,4 @@ def signed_by(data: bytes, keys: Sequence[NoteKey]) -> tuple[NoteKey, ...]:
     no known key signed.
     """
     held = [verifier for verifier, _ in require_signed(Note.decode(data), keys)]
-    return tuple(key for key in dict.fromkeys(held) if isinstance(key, NoteKey))
+    return tuple(dict.fromkeys(held))

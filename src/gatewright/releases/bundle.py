@@ -25,8 +25,8 @@ from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput, Tampered
 from gatewright.releases.envelope import IN_TOTO_PAYLOAD, SIGNATURE_BYTES, TYPE_LENGTH, SigningKey, pae
 from gatewright.releases.fields import Fields, held
+from gatewright.releases.in_toto import RELEASE_SUBJECT, STATEMENT_TYPE
 from gatewright.releases.keys import Algorithm, PublicKey
-from gatewright.releases.statement import RELEASE_SUBJECT, STATEMENT_TYPE
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"

@@ -1,7 +1,7 @@
 """Public keys as values, and the one function that checks a signature.
 
-Algorithms: ``ecdsa-p256`` (ECDSA, P-256, SHA-256, DER signatures), ``ed25519`` (RFC 8032) and
-``ml-dsa-65`` (FIPS 204). A key's id is the first 32 hexadecimal characters of the SHA-256 of its
+Algorithms: ``ecdsa-p256`` (ECDSA, P-256, SHA-256, DER signatures), ``ed25519`` (RFC 8032),
+``ml-dsa-44`` and ``ml-dsa-65`` (FIPS 204). A key's id is the first 32 hexadecimal characters of the SHA-256 of its
 SubjectPublicKeyInfo, DER-encoded.
 
 Not here: private keys. They live behind the ``Signer`` port.
@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput
 
-_Loaded: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | mldsa.MLDSA65PublicKey
+_Loaded: TypeAlias = (
+    ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey
+)
 
 
 class Algorithm(StrEnum):
@@ -30,6 +32,7 @@ class Algorithm(StrEnum):
 
     ECDSA_P256 = "ecdsa-p256"
     ED25519 = "ed25519"
+    ML_DSA_44 = "ml-dsa-44"
     ML_DSA_65 = "ml-dsa-65"
 
 
@@ -38,6 +41,8 @@ def _algorithm(key: object) -> Algorithm | None:
         return Algorithm.ECDSA_P256 if isinstance(key.curve, ec.SECP256R1) else None
     if isinstance(key, ed25519.Ed25519PublicKey):
         return Algorithm.ED25519
+    if isinstance(key, mldsa.MLDSA44PublicKey):
+        return Algorithm.ML_DSA_44
     return Algorithm.ML_DSA_65 if isinstance(key, mldsa.MLDSA65PublicKey) else None
 
 
@@ -50,13 +55,15 @@ class PublicKey:
 
     @classmethod
     def from_der(cls, der: bytes) -> PublicKey:
-        """Read a DER SubjectPublicKeyInfo; raises BadInput for anything but the three algorithms."""
+        """Read a DER SubjectPublicKeyInfo; raises BadInput for anything but these algorithms."""
         try:
             algorithm = _algorithm(serialization.load_der_public_key(der))
         except (ValueError, UnsupportedAlgorithm):
             algorithm = None
         if algorithm is None:
-            raise BadInput("releases.public-key", "This is not a P-256, Ed25519 or ML-DSA-65 public key.")
+            raise BadInput(
+                "releases.public-key", "This is not a P-256, Ed25519, ML-DSA-44 or ML-DSA-65 public key."
+            )
         key = cls(algorithm=algorithm, der=der)
         if key._spki() != der:
             raise BadInput(

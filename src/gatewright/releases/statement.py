@@ -17,78 +17,31 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from gatewright.kernel import canonical
-from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput
 from gatewright.kernel.instants import Instant
-from gatewright.releases.envelope import IN_TOTO_PAYLOAD, PAYLOAD_BYTES, Envelope, SigningKey, sealed
+from gatewright.releases.envelope import IN_TOTO_PAYLOAD, Envelope, SigningKey, sealed
 from gatewright.releases.fields import Fields
+from gatewright.releases.in_toto import (
+    CODE,
+    ID_LENGTH,
+    ORIGIN_LENGTH,
+    RELEASE_SUBJECT,
+    Statement,
+    about,
+    principal,
+)
 from gatewright.releases.keys import Algorithm, PublicKey
-
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
 COUNTERSIGNATURE = "urn:gatewright:countersignature:v1"
 APPROVAL = "urn:gatewright:approval:v1"
 DEPLOYMENT_DECISION = "urn:gatewright:deployment-decision:v1"
 WORKER_KEY = "urn:gatewright:worker-key:v1"
 
-RELEASE_SUBJECT = "release"
 WORKER_KEY_SUBJECT = "worker-key"
 ALLOW = "allow"
 
-SUBJECTS = 16
 APPROVALS = 64
-ID_LENGTH = 128
-ORIGIN_LENGTH = 256
-
-_CODE = "releases.statement"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
-    """A predicate of a type about subjects, which map a name to a digest."""
-
-    predicate_type: str
-    subjects: Mapping[str, Digest]
-    predicate: JsonObject
-
-    def encode(self) -> bytes:
-        """Canonical JSON, subjects by name."""
-        return canonical.encode(
-            {
-                "_type": STATEMENT_TYPE,
-                "predicate": self.predicate,
-                "predicateType": self.predicate_type,
-                "subject": [
-                    {"digest": {"sha256": self.subjects[name].hex}, "name": name}
-                    for name in sorted(self.subjects)
-                ],
-            }
-        )
-
-    @classmethod
-    def decode(cls, data: bytes) -> Statement:
-        """Read what :meth:`encode` wrote; raises BadInput for every other form."""
-        if len(data) > PAYLOAD_BYTES:
-            raise BadInput("releases.statement-too-large", f"The statement takes {len(data):,} bytes.")
-        fields = Fields.read(canonical.decode(data), of="the statement", code=_CODE)
-        fields.exactly("_type", "predicate", "predicateType", "subject")
-        fields.constant("_type", STATEMENT_TYPE)
-        subjects = {
-            subject.exactly("digest", "name").text("name"): subject.object("digest")
-            .exactly("sha256")
-            .digest("sha256")
-            for subject in fields.objects("subject", least=1, most=SUBJECTS)
-        }
-        statement = cls(
-            predicate_type=fields.text("predicateType"),
-            subjects=subjects,
-            predicate=fields.object("predicate").value,
-        )
-        if statement.encode() != data:
-            raise BadInput(_CODE, "The subjects of the statement are not in order, each once.")
-        return statement
 
 
 class Role(StrEnum):
@@ -153,17 +106,13 @@ class WorkerKey:
 Claim: TypeAlias = Countersignature | Approval | DeploymentDecision | WorkerKey
 
 
-def _about(root: Digest, predicate_type: str, predicate: JsonObject) -> Statement:
-    return Statement(predicate_type=predicate_type, subjects={RELEASE_SUBJECT: root}, predicate=predicate)
-
-
 def to_statement(claim: Claim) -> Statement:
     """The in-toto form of a claim."""
     match claim:
         case Countersignature():
-            return _about(claim.root, COUNTERSIGNATURE, {})
+            return about(claim.root, COUNTERSIGNATURE, {})
         case Approval():
-            return _about(
+            return about(
                 claim.root,
                 APPROVAL,
                 {
@@ -175,7 +124,7 @@ def to_statement(claim: Claim) -> Statement:
                 },
             )
         case DeploymentDecision():
-            return _about(
+            return about(
                 claim.root,
                 DEPLOYMENT_DECISION,
                 {
@@ -201,15 +150,9 @@ def to_statement(claim: Claim) -> Statement:
             )
 
 
-def _subject(statement: Statement, name: str) -> Digest:
-    if set(statement.subjects) != {name}:
-        raise BadInput(_CODE, f"The statement must be about one subject, named {name!r}.", place="subject")
-    return statement.subjects[name]
-
-
 def _countersignature(statement: Statement, fields: Fields) -> Countersignature:
     fields.exactly()
-    return Countersignature(root=_subject(statement, RELEASE_SUBJECT))
+    return Countersignature(root=statement.subject(RELEASE_SUBJECT))
 
 
 def _approval(statement: Statement, fields: Fields) -> Approval:
@@ -217,12 +160,9 @@ def _approval(statement: Statement, fields: Fields) -> Approval:
     role = fields.text("role")
     if role not in set(Role):
         raise fields.refuse("role", "'owner' or 'approver'")
-    principal = fields.text("principal", most=ID_LENGTH)
-    if not principal:
-        raise fields.refuse("principal", "the id of a principal")
     return Approval(
-        root=_subject(statement, RELEASE_SUBJECT),
-        principal=principal,
+        root=statement.subject(RELEASE_SUBJECT),
+        principal=principal(fields),
         role=Role(role),
         verdict=fields.digest("verdict"),
         time=fields.instant("time"),
@@ -234,7 +174,7 @@ def _deployment_decision(statement: Statement, fields: Fields) -> DeploymentDeci
     fields.exactly("approvals", "decision", "endpoint", "plan", "time", "verdict")
     fields.constant("decision", ALLOW)
     return DeploymentDecision(
-        root=_subject(statement, RELEASE_SUBJECT),
+        root=statement.subject(RELEASE_SUBJECT),
         endpoint=fields.name("endpoint"),
         verdict=fields.digest("verdict"),
         approvals=tuple(
@@ -255,8 +195,8 @@ def _worker_key(statement: Statement, fields: Fields) -> WorkerKey:
     public = PublicKey.from_text(fields.text("key"))
     if public.algorithm is not Algorithm.ED25519:
         raise fields.refuse("key", "an Ed25519 public key")
-    if _subject(statement, WORKER_KEY_SUBJECT) != Digest.of(public.der):
-        raise BadInput(_CODE, "The statement's subject is not the worker key that it names.", place="subject")
+    if statement.subject(WORKER_KEY_SUBJECT) != Digest.of(public.der):
+        raise BadInput(CODE, "The statement's subject is not the worker key that it names.", place="subject")
     return WorkerKey(
         public=public,
         valid_from=fields.instant("valid-from"),
@@ -283,7 +223,7 @@ def to_claim(statement: Statement) -> Claim:
             next="Verify with the version of gatewright that wrote it.",
             place="predicateType",
         )
-    return reader(statement, Fields.read(statement.predicate, of="the predicate", code=_CODE))
+    return reader(statement, Fields.read(statement.predicate, of="the predicate", code=CODE))
 
 
 def encode_claim(claim: Claim) -> bytes:
@@ -295,7 +235,7 @@ def decode_claim(payload: bytes) -> Claim:
     """Read payload bytes; raises BadInput for anything that :func:`encode_claim` would not write."""
     claim = to_claim(Statement.decode(payload))
     if encode_claim(claim) != payload:
-        raise BadInput(_CODE, "The statement is not in the form that its predicate type prescribes.")
+        raise BadInput(CODE, "The statement is not in the form that its predicate type prescribes.")
     return claim
 
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from gatewright.adapters.key_files import HomeKey, KeyFolder, KeySigner
 from gatewright.kernel import canonical
 from gatewright.kernel.errors import DependencyFailed, GatewrightError, Misuse
+from gatewright.kernel.instants import Instant
 from gatewright.ports import Signer
 from gatewright.releases.keys import Algorithm
 
@@ -73,7 +74,7 @@ def test_each_home_key_signs(plain: KeyFolder, key: HomeKey, algorithm: Algorith
 
 def test_named_keys_are_the_home_keys(plain: KeyFolder) -> None:
     """The four named signers and the trust root are those of the files."""
-    trust = plain.trust("o")
+    trust = plain.trust("o", Instant(0))
     assert trust.release_keys == (plain.release.public, plain.release_pq.public)
     assert trust.log == plain.log.public == plain.signer(HomeKey.LOG).public
     assert plain.worker.public == plain.signer(HomeKey.WORKER).public

@@ -1,0 +1,96 @@
+"""Signed heads of a home's log, believed by its trust root: which of its keys and witnesses signed.
+
+A head counts when every log key of one key set signed it: Ed25519 and, from trust format 2 on,
+ML-DSA-44. The key set is the current one or, for heads from before, one of the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gatewright.kernel.errors import Tampered
+from gatewright.ledger.checkpoints import Checkpoint, Note, read_checkpoint_text, require_signed
+from gatewright.ledger.notes import NoteKey, SignatureType, cosigned_at
+from gatewright.releases.keys import PublicKey
+from gatewright.releases.trust import Era, TrustRoot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cosigned:
+    """A witness saw the head: its name, and when, in POSIX seconds by its own clock."""
+
+    witness: str
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A believed head. ``era`` is the past key set that signed it, None for the current one."""
+
+    checkpoint: Checkpoint
+    cosigned: tuple[Cosigned, ...]
+    era: Era | None = None
+
+    @property
+    def revoked(self) -> bool:
+        """Whether somebody else may hold the keys that signed it."""
+        return self.era is not None and "log" in self.era.revoked
+
+
+def log_keys(origin: str, log: PublicKey, log_pq: PublicKey | None) -> tuple[NoteKey, ...]:
+    """The keys that sign the heads of a log, as C2SP signed-note writes them."""
+    first = NoteKey(name=origin, type=SignatureType.ED25519, raw=log.raw())
+    if log_pq is None:
+        return (first,)
+    return (first, NoteKey(name=origin, type=SignatureType.ML_DSA_44_COSIGNATURE, raw=log_pq.raw()))
+
+
+def open_head(data: bytes, trust: TrustRoot) -> Head:
+    """The head that a signed note states. Raises BadInput for malformed bytes, Tampered for what does not hold.
+
+    A known key, a witness's included, whose signature does not hold rejects the whole note.
+    """
+    note = Note.decode(data)
+    stated = note.text.partition(b"\n")[0].decode()
+    sets: list[tuple[Era | None, tuple[NoteKey, ...]]] = [
+        (None, log_keys(trust.origin, trust.log, trust.log_pq)),
+        *((era, log_keys(era.origin, era.log, era.log_pq)) for era in reversed(trust.past)),
+    ]
+    named = {(line.name, line.key_id) for line in note.signatures}
+    for era, keys in sets:
+        if keys[0].name == stated and any((key.name, key.id) in named for key in keys):
+            return _believed(note, keys, trust.witness_keys, era)
+    if stated not in {keys[0].name for _, keys in sets}:
+        raise Tampered(
+            "ledger.origin",
+            f"The checkpoint belongs to the log {stated[:80]!r}, not to {trust.origin!r}.",
+            next="Compare it with the ledger that you meant to verify.",
+        )
+    raise _unsigned("No key of this home signed it.")
+
+
+def _believed(note: Note, keys: Sequence[NoteKey], witnesses: Sequence[NoteKey], era: Era | None) -> Head:
+    held = require_signed(note, [*keys, *witnesses])
+    signed = {key for key, _ in held}
+    for key in keys:
+        if key not in signed:
+            raise _unsigned(f"The signature of type {key.type:#04x} is missing.")
+    latest: dict[str, int] = {}
+    for key, signature in held:
+        if key in witnesses:
+            latest[key.name] = max(latest.get(key.name, 0), cosigned_at(signature))
+    return Head(
+        checkpoint=read_checkpoint_text(note.text),
+        cosigned=tuple(Cosigned(witness=name, time=time) for name, time in sorted(latest.items())),
+        era=era,
+    )
+
+
+def _unsigned(why: str) -> Tampered:
+    return Tampered(
+        "releases.head-unsigned",
+        "The checkpoint is not signed by the keys of this log.",
+        why=why,
+        next="Compare the trust root you gave with the one that the log's owner published.",
+    )
