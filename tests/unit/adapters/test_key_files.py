@@ -73,12 +73,14 @@ def test_each_home_key_signs(plain: KeyFolder, key: HomeKey, algorithm: Algorith
 
 
 def test_named_keys_are_the_home_keys(plain: KeyFolder) -> None:
-    """The four named signers and the trust root are those of the files."""
+    """The named signers and the trust root are those of the files."""
     trust = plain.trust("o", Instant(0))
     assert trust.release_keys == (plain.release.public, plain.release_pq.public)
     assert trust.log == plain.log.public == plain.signer(HomeKey.LOG).public
     assert plain.worker.public == plain.signer(HomeKey.WORKER).public
-    assert 4 == len({plain.signer(key).public.id for key in HomeKey})
+    assert trust.log_pq == plain.log_pq.public
+    assert trust.root_keys == (plain.signer(HomeKey.ROOT).public, plain.signer(HomeKey.ROOT_PQ).public)
+    assert 7 == len({plain.signer(key).public.id for key in HomeKey})
 
 
 def test_people_have_their_own_keys(plain: KeyFolder) -> None:
@@ -124,7 +126,7 @@ def test_modes_are_private_whatever_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     found = [keys.folder, *keys.folder.rglob("*")]
-    assert 8 == len(found)
+    assert 11 == len(found)
     for path in found:
         assert (0o700 if path.is_dir() else 0o600) == stat.S_IMODE(path.stat().st_mode), path
 
@@ -309,7 +311,7 @@ def test_a_thief_of_the_disk_finds_no_key(sealed: KeyFolder) -> None:
 
 def test_the_search_for_keys_finds_them_where_they_are(plain: KeyFolder) -> None:
     """The same search finds every secret of a home without a passphrase: it can fail."""
-    assert 5 == _found(plain)
+    assert 8 == _found(plain)
 
 
 @pytest.mark.parametrize(

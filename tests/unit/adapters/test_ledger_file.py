@@ -31,6 +31,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("original") / "ledger.db"
     with closing(SqliteLedger(path, signer=LOG, origin=ORIGIN, project=latest)) as ledger:
         for index in range(0, SIZE, 4):
+            path.with_name("earlier").write_bytes(ledger.checkpoint())
             ledger.append([draft(f"model-{index + offset}") for offset in range(4)], NOON)
     return path
 
@@ -153,7 +154,6 @@ def test_a_changed_byte_of_a_record_is_named(path: Path) -> None:
         ),
         ("DELETE FROM records WHERE seq = 39", "ledger.records-missing", "record 39"),
         ("DELETE FROM records WHERE seq = 20", "ledger.sequence", "record 20"),
-        ("DELETE FROM checkpoints WHERE size = 40", "ledger.records-unsigned", "record 36"),
         (
             "UPDATE records SET leaf = (SELECT leaf FROM records AS other WHERE other.seq = 5) WHERE seq = 6",
             "ledger.record-changed",
@@ -166,6 +166,14 @@ def test_changes_behind_the_ledgers_back_are_named(path: Path, statement: str, c
     change(path, statement)
     found = audited(read_ledger(path)).problems[0]
     assert (code, place) == (found.code, found.place.partition(" (")[0])
+
+
+def test_an_earlier_checkpoint_put_back_is_named(path: Path, original: Path) -> None:
+    """With the signed head of before in its place, the first record that it does not cover is named."""
+    earlier = original.with_name("earlier").read_bytes()
+    change(path, "UPDATE checkpoints SET size = 36, note = ?", earlier)
+    found = audited(read_ledger(path)).problems[0]
+    assert ("ledger.records-unsigned", "record 36") == (found.code, found.place.partition(" (")[0])
 
 
 @pytest.mark.parametrize(
