@@ -36,6 +36,7 @@ import large  # noqa: E402 - the path comes first
 import long_run  # noqa: E402 - the same
 import switching  # noqa: E402 - the same
 
+from anomaly.bit_flips import flip_all, make_home  # noqa: E402 - the path comes first
 from anomaly.fault_injection import FaultLab, memory_folder, unavailable  # noqa: E402 - the path comes first
 from anomaly.home_verbs import COMMAND, FAULTS, VERBS, Homes, Prepared, judge, sample  # noqa: E402 - the same
 from anomaly.segment_tails import Damage, before_seal, make_segment, open_tails, sealed_tails  # noqa: E402 - the same
@@ -50,9 +51,12 @@ from anomaly.serving_home import (  # noqa: E402 - the same
     worker_kill_loop,
 )
 from anomaly.sick_disk import POLICY_MORE, Disk, World  # noqa: E402 - the same
+from attack.formats.damaged import try_formats, try_proofs  # noqa: E402 - the same
 from gatewright.checks.intervals import most_by_chance  # noqa: E402 - the same
 from gatewright.models.signature import Task  # noqa: E402 - the same
 from gatewright.testing.alike import false_alarms  # noqa: E402 - the same
+from scenario.forging import FORGERIES, convicted, honest  # noqa: E402 - the same
+from unit.ledger.tiled_sizes import SIZES_IN_CAMPAIGN, proven_sizes  # noqa: E402 - the same
 
 PAGE = ROOT / "docs" / "campaign.md"
 BEGIN = "<!-- campaign table: written by bench/campaign.py -->"
@@ -77,6 +81,9 @@ SWITCH_S = 0.1
 GROWTH = 64 * 2**20
 MIB = 2**20
 ALARM_DRAWS = 4_000
+BIT_FLIPS = 10_000
+DAMAGED = 100_000
+FORGED = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,6 +320,21 @@ def _tails_of(name: str, found: Damage) -> Row:
     )
 
 
+def flips(count: int | None) -> Iterator[Row]:
+    """Single bits flipped over all stored files, each judged by the verifier (R5)."""
+    with memory_folder() as folder:
+        found = flip_all(make_home(folder / "home"), count or BIT_FLIPS, SEED)
+    for place in (*found.unseen, *found.unnamed):
+        sys.stderr.write(f"flips: {place}\n")
+    yield Row(
+        name="flips: one bit anywhere in a home",
+        tried=f"{found.tried:,} flips",
+        result=f"{found.seen:,} found, {found.harmless:,} in bytes that nothing reads, {len(found.unseen)} unseen, "
+        f"{len(found.unnamed)} without a place",
+        broken=len(found.unseen) + len(found.unnamed),
+    )
+
+
 def coverage(count: int | None) -> Iterator[Row]:
     """How often the intervals of the checks hold the truth (the table itself: bench/coverage.py)."""
     script = ROOT / "bench" / "coverage.py"
@@ -359,6 +381,59 @@ def big(count: int | None) -> Iterator[Row]:
             )
 
 
+def trees(count: int | None) -> Iterator[Row]:
+    """Every size of a log: each leaf and each earlier size proven from its tiles."""
+    most = count or SIZES_IN_CAMPAIGN
+    try:
+        proofs, broken = proven_sizes(most), 0
+    except AssertionError as error:
+        sys.stderr.write(f"trees: {error}\n")
+        proofs, broken = 0, 1
+    yield Row(
+        name="trees: proofs of every size",
+        tried=f"every leaf and every earlier size of all logs up to {most:,} records",
+        result=f"{proofs:,} proofs made and verified" if proofs else "a law does not hold",
+        broken=broken,
+    )
+
+
+def formats(count: int | None) -> Iterator[Row]:
+    """Every format that evidence comes in, damaged in structured ways (fuzzing)."""
+    each = count or DAMAGED
+    for name, found in try_formats(each, SEED).items():
+        for fault in found.faults:
+            sys.stderr.write(f"{fault}\n")
+        yield Row(
+            name=f"formats: {name}",
+            tried=f"{each:,} damaged ones",
+            result=f"{found.refused:,} refused, {found.other:,} other values in their one spelling, "
+            f"{len(found.faults)} faults",
+            broken=len(found.faults),
+        )
+    verified = try_proofs(each, SEED)
+    yield Row(
+        name="formats: proofs",
+        tried=f"{2 * each:,} damaged inclusion and consistency proofs",
+        result=f"{verified} verified",
+        broken=verified,
+    )
+
+
+def forgeries(count: int | None) -> Iterator[Row]:
+    """An operator with every key but the witness's forges the log in ten ways."""
+    records = (count or FORGED) // 5 * 5
+    with tempfile.TemporaryDirectory(prefix="gatewright-forging-") as place:
+        world = honest(Path(place), records)
+        for each in FORGERIES:
+            found = convicted(world, *each)
+            yield Row(
+                name=f"forgeries: {each[1].__name__.replace('_', ' ')}",
+                tried=f"{records:,} records",
+                result=f"exit code {found.code} at {found.where}, the first bad one is record {found.expected}",
+                broken=not found.convicted,
+            )
+
+
 CAMPAIGNS: Mapping[str, Campaign] = {
     "faults": faults,
     "kills": kills,
@@ -369,9 +444,13 @@ CAMPAIGNS: Mapping[str, Campaign] = {
     "rollback": rollback,
     "long": long,
     "tails": tails,
+    "flips": flips,
     "coverage": coverage,
     "alarms": alarms,
     "big": big,
+    "trees": trees,
+    "formats": formats,
+    "forgeries": forgeries,
 }
 
 

@@ -1,8 +1,9 @@
 """Measure what the project promises, each figure beside a yardstick of the same run.
 
 ``python bench/run.py [--json FILE] [--only PART]... [--page]``. The parts: demo, starts, imports, endpoint,
-processes, budget, ledger, check. ``--page`` puts the tables into docs/performance.md. Nothing here is a test: a
-slow figure is a figure. The exit code is 1 only when a part could not be measured at all.
+processes, budget, ledger, proof, check. ``--page`` puts the tables into docs/performance.md; with ``--only proof``
+into its section on proof. ``--full`` takes the sizes of the promises where the part is small by default.
+Nothing here is a test: a slow figure is a figure. The exit code is 1 only when a part could not be measured at all.
 """
 
 from __future__ import annotations
@@ -20,17 +21,22 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import appending
 import budget
 import checking
 import commands
 import endpoint
 import processes
 import records
+import signing
+import time_machine
 from prepared import Prepared, prepare
 from timing import Python, Section, python
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+PROOF_BEGIN, PROOF_END = "<!-- figures of proof: begin -->", "<!-- figures of proof: end -->"
+PROOF = "proof"
 
 Part = Callable[[], list[Section]]
 
@@ -45,7 +51,7 @@ def main() -> int:
         machine = _machine(interpreter)
         print("\n".join(f"{key}: {value}" for key, value in machine.items()), flush=True)
         home = prepare(interpreter, folder / "home")
-        parts = _parts(interpreter, home, folder)
+        parts = _parts(interpreter, home, folder, full=options.full)
         sections: list[Section] = []
         for name in (each for each in parts if not options.only or each in options.only):
             for section in _measured(name, parts[name]):
@@ -59,7 +65,7 @@ def main() -> int:
         found = {"machine": machine, "sections": [asdict(section) for section in sections]}
         options.json.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
     if options.page:
-        _write_page(machine, sections)
+        _write_page(machine, sections, (PROOF_BEGIN, PROOF_END) if options.only == [PROOF] else (BEGIN, END))
     return 1 if any(section.skipped.startswith("broken") for section in sections) else 0
 
 
@@ -71,13 +77,14 @@ def _options() -> argparse.Namespace:
     reader.add_argument(
         "--only",
         action="append",
-        choices=("demo", "starts", "imports", "endpoint", "processes", "budget", "ledger", "check"),
+        choices=("demo", "starts", "imports", "endpoint", "processes", "budget", "ledger", PROOF, "check"),
         help="Measure this part only; may be repeated.",
     )
+    reader.add_argument("--full", action="store_true", help="The part on proof in its full sizes; minutes.")
     return reader.parse_args()
 
 
-def _parts(interpreter: Python, home: Prepared, folder: Path) -> dict[str, Part]:
+def _parts(interpreter: Python, home: Prepared, folder: Path, *, full: bool) -> dict[str, Part]:
     return {
         "starts": lambda: [commands.starts(interpreter, home.folder)],
         "imports": lambda: [commands.imports(interpreter, home.folder)],
@@ -85,9 +92,22 @@ def _parts(interpreter: Python, home: Prepared, folder: Path) -> dict[str, Part]
         "processes": lambda: processes.measure(interpreter, home),
         "budget": lambda: [budget.measure(home)],
         "ledger": lambda: [records.measure(folder / "ledger")],
+        PROOF: lambda: _proof(interpreter, folder, full=full),
         "check": lambda: [checking.measure(interpreter, home, folder)],
         "demo": lambda: [commands.demo(interpreter, folder)],
     }
+
+
+def _proof(interpreter: Python, folder: Path, *, full: bool) -> list[Section]:
+    """Looking back, signing, appending: small by default, in the sizes of the promises where ``full``."""
+    looked = time_machine.measure(
+        interpreter, folder / "past", records=1_000_000 if full else 20_000, changes=1_000 if full else 100
+    )
+    return [
+        looked,
+        signing.measure(folder / "signing", mib=2_048 if full else 256),
+        appending.measure(folder / "appending", appends=200 if full else 40),
+    ]
 
 
 def _measured(name: str, part: Part) -> list[Section]:
@@ -161,16 +181,16 @@ def _markdown(section: Section) -> str:
     return "\n".join([*lines, "", *([section.note, ""] if section.note else [])])
 
 
-def _write_page(machine: dict[str, str], sections: list[Section]) -> None:
+def _write_page(machine: dict[str, str], sections: list[Section], markers: tuple[str, str]) -> None:
     text = PAGE.read_text("utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(markers[0])
+    _, end, after = rest.partition(markers[1])
     if not begin or not end:
-        raise SystemExit(f"{PAGE} has lost its markers {BEGIN} and {END}.")
+        raise SystemExit(f"{PAGE} has lost its markers {' and '.join(markers)}.")
     about = "; ".join(f"{key} {value}" for key, value in machine.items() if key != "when")
     tables = "\n".join(_markdown(section) for section in sections)
     PAGE.write_text(
-        f"{before}{BEGIN}\n\nMeasured {machine['when']}: {about}.\n\n{tables}\n{END}{after}", "utf-8"
+        f"{before}{begin}\n\nMeasured {machine['when']}: {about}.\n\n{tables}\n{end}{after}", "utf-8"
     )
 
 

@@ -216,6 +216,19 @@ class FaultLab:
             raise RuntimeError(f"{verb} fails without any fault: {outcome.error}\n{outcome.output}")
         return outcome.points
 
+    def journal(self, verb: str, template: Path | None, *, arguments: Mapping[str, Any] | None = None) -> bytes:
+        """Everything that the verb changes and syncs below the home, in order, as ``faults.c`` enters it.
+
+        The verb runs undisturbed; what it leaves stands in the home. Raises where it does not succeed.
+        """
+        self._reset(template)
+        request = {"verb": verb, "arguments": dict(arguments or {}), "home": str(self.home), "point": 0}
+        request |= {"scratch": str(self.folder / "run"), "mode": int(Mode.COUNT), "sticky": False}
+        answer = self._ask({**request, "journal": True}, CHILD_SECONDS * 2)
+        if answer["exit"] != 0:
+            raise RuntimeError(f"{verb} fails without any fault: {answer['error']}\n{answer['output']}")
+        return (self.folder / "run" / "journal").read_bytes()
+
     def count(self, verb: str, template: Path | None, *, arguments: Mapping[str, Any] | None = None) -> int:
         """How many points the verb has."""
         return len(self.points(verb, template, arguments=arguments))
@@ -275,6 +288,8 @@ def _child(library: ctypes.CDLL, request: Mapping[str, Any]) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     library.gw_trace(os.open(scratch / "points", flags) if request["mode"] == Mode.COUNT else -1)
+    if request.get("journal"):
+        library.gw_journal(os.open(scratch / "journal", flags | os.O_APPEND, 0o600))
     before = set(sys.modules)
     status, error = _perform(library, request)
     sys.stdout.flush()

@@ -11,7 +11,8 @@
  *
  * Not seen: stores through a memory map (SQLite's -shm file is one, and holds nothing durable), and
  * stdio's own buffers inside libc. A killed process leaves the page cache whole, so a missing fsync
- * does not show here.
+ * does not show in what it leaves. For that there is the *journal*: every change with its bytes, and
+ * every sync, from which the states that a power loss can leave are built (lost_writes.py).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -44,6 +45,7 @@ static long armed_point;
 static enum mode armed_mode;
 static int sticky;
 static int trace_fd = -1;
+static int journal_fd = -1;
 enum disk { FINE, FULL, READ_ONLY, NO_SYNC };
 static const volatile unsigned char *disk_now;
 
@@ -58,6 +60,7 @@ void gw_arm(long point, int mode, int keep_failing, const char *folder) {
 }
 void gw_disarm(void) { home_length = 0; }
 void gw_trace(int fd) { trace_fd = fd; }
+void gw_journal(int fd) { journal_fd = fd; }
 long gw_count(void) { return atomic_load(&seen); }
 int gw_fired(void) { return atomic_load(&fired); }
 
@@ -182,27 +185,89 @@ static void settle(enum verdict verdict) {
     if (verdict == GO_THEN_KILL || verdict == HALF_THEN_KILL) kill(getpid(), SIGKILL);
 }
 
+/* One entry: a line "what, offset, mode, size, path, other", and then the bytes. */
+static void enter(const char *what, long long offset, unsigned mode, const char *path, const char *other,
+                  const char *data, size_t size) {
+    char *entry = malloc(size + 2 * PATH_MAX + 128);
+    if (!entry) abort();
+    int head = sprintf(entry, "%s\t%lld\t%u\t%zu\t%s\t%s\n", what, offset, mode, size, path, other);
+    memcpy(entry + head, data, size);
+    size_t whole = (size_t)head + size;
+    if (syscall(SYS_write, journal_fd, entry, whole) != (long)whole) abort();
+    free(entry);
+}
+
+static int journaled(void) { return journal_fd >= 0 && home_length; }
+
+/* A step of the caller's own, between the changes: what was done is acknowledged. */
+void gw_mark(const char *text) {
+    if (journal_fd >= 0) enter("mark", 0, 0, text, "", "", 0);
+}
+
+static void enter_fd(const char *what, int fd, long long offset) {
+    char path[PATH_MAX];
+    if (journaled() && path_of(fd, path) && below(path)) enter(what, offset, 0, path, "", "", 0);
+}
+
+/* Bytes that have just arrived, read back; an offset below 0 stands for the end of what was moved. */
+static void enter_bytes(int fd, ssize_t moved, long long offset) {
+    char path[PATH_MAX], link[64];
+    if (moved <= 0 || !journaled() || !path_of(fd, path) || !below(path)) return;
+    if (offset < 0) offset = lseek(fd, 0, SEEK_CUR) - moved;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    int file = (int)syscall(SYS_openat, AT_FDCWD, link, O_RDONLY | O_CLOEXEC);
+    char *data = malloc((size_t)moved);
+    if (file < 0 || !data || pread(file, data, (size_t)moved, offset) != moved) abort();
+    syscall(SYS_close, file);
+    enter("write", offset, 0, path, "", data, (size_t)moved);
+    free(data);
+}
+
+/* A change that the journal has no word for: it must not be passed over. */
+static void unseen(const char *what, const char *path) {
+    if (journaled() && below(path)) {
+        fprintf(stderr, "not journaled: %s %s\n", what, path);
+        abort();
+    }
+}
+
+static void enter_path(const char *what, int folder_fd, const char *name) {
+    char path[PATH_MAX];
+    struct stat found = {0};
+    if (!journaled() || !locate(folder_fd, name, path) || !below(path)) return;
+    syscall(SYS_newfstatat, AT_FDCWD, path, &found, AT_SYMLINK_NOFOLLOW);
+    enter(what, 0, found.st_mode & 07777, path, "", "", 0);
+}
+
+static void enter_two(const char *what, int from_fd, const char *from, int to_fd, const char *to) {
+    char old[PATH_MAX], new[PATH_MAX];
+    if (!journaled() || !locate(from_fd, from, old) || !locate(to_fd, to, new)) return;
+    if (below(old) || below(new)) enter(what, 0, 0, old, new, "", 0);
+}
+
 #define REAL(type, name, ...)                                                       \
     static type (*real)(__VA_ARGS__);                                               \
     if (!real) real = (type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
 
 /* Calls that either happen whole or not at all: HALF means that they fail. */
-#define WHOLE(judged, call)                                                         \
+#define WHOLE(judged, call, entered)                                                \
     enum verdict verdict = (judged);                                                \
     if (verdict == FAIL || verdict == HALF) return -1;                              \
     if (verdict == HALF_THEN_KILL) { settle(verdict); return -1; }                  \
     int result = (call);                                                            \
     int kept = errno;                                                               \
+    if (result >= 0) { entered; }                                                   \
     settle(verdict);                                                                \
     errno = kept;                                                                   \
     return result
 
 /* Calls that move bytes: HALF means that half of them arrive. */
-#define BYTES(judged, whole, half)                                                  \
+#define BYTES(judged, whole, half, to, at)                                          \
     enum verdict verdict = (judged);                                                \
     if (verdict == FAIL) return -1;                                                 \
     ssize_t moved = (verdict == HALF || verdict == HALF_THEN_KILL) ? (half) : (whole); \
     int kept = errno;                                                               \
+    enter_bytes(to, moved, at);                                                     \
     settle(verdict);                                                                \
     errno = kept;                                                                   \
     return moved
@@ -215,28 +280,29 @@ static ssize_t none(void) {
 
 ssize_t write(int fd, const void *data, size_t size) {
     REAL(ssize_t, "write", int, const void *, size_t);
-    BYTES(judge_fd("write", fd, NEEDS_SPACE), real(fd, data, size), size < 2 ? none() : real(fd, data, size / 2));
+    BYTES(judge_fd("write", fd, NEEDS_SPACE), real(fd, data, size), size < 2 ? none() : real(fd, data, size / 2), fd, -1);
 }
 
 #define PWRITE(name, offset_type)                                                   \
     ssize_t name(int fd, const void *data, size_t size, offset_type offset) {       \
         REAL(ssize_t, #name, int, const void *, size_t, offset_type);               \
         BYTES(judge_fd("pwrite", fd, NEEDS_SPACE), real(fd, data, size, offset),    \
-              size < 2 ? none() : real(fd, data, size / 2, offset));                \
+              size < 2 ? none() : real(fd, data, size / 2, offset), fd, offset);    \
     }
 PWRITE(pwrite, off_t)
 PWRITE(pwrite64, off64_t)
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     REAL(ssize_t, "writev", int, const struct iovec *, int);
-    BYTES(judge_fd("writev", fd, NEEDS_SPACE), real(fd, parts, count), count < 2 ? none() : real(fd, parts, count / 2));
+    BYTES(judge_fd("writev", fd, NEEDS_SPACE), real(fd, parts, count), count < 2 ? none() : real(fd, parts, count / 2),
+          fd, -1);
 }
 
 #define PWRITEV(name, offset_type)                                                  \
     ssize_t name(int fd, const struct iovec *parts, int count, offset_type offset) { \
         REAL(ssize_t, #name, int, const struct iovec *, int, offset_type);          \
         BYTES(judge_fd("pwritev", fd, NEEDS_SPACE), real(fd, parts, count, offset), \
-              count < 2 ? none() : real(fd, parts, count / 2, offset));             \
+              count < 2 ? none() : real(fd, parts, count / 2, offset), fd, offset); \
     }
 PWRITEV(pwritev, off_t)
 PWRITEV(pwritev64, off64_t)
@@ -245,7 +311,7 @@ PWRITEV(pwritev64, off64_t)
     ssize_t name(int to, int from, offset_type *offset, size_t size) {              \
         REAL(ssize_t, #name, int, int, offset_type *, size_t);                      \
         BYTES(judge_fd("sendfile", to, NEEDS_SPACE), real(to, from, offset, size),  \
-              size < 2 ? none() : real(to, from, offset, size / 2));                \
+              size < 2 ? none() : real(to, from, offset, size / 2), to, -1);        \
     }
 SENDFILE(sendfile, off_t)
 SENDFILE(sendfile64, off64_t)
@@ -253,23 +319,23 @@ SENDFILE(sendfile64, off64_t)
 ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size_t size, unsigned flags) {
     REAL(ssize_t, "copy_file_range", int, off64_t *, int, off64_t *, size_t, unsigned);
     BYTES(judge_fd("copy_file_range", to, NEEDS_SPACE), real(from, from_at, to, to_at, size, flags),
-          size < 2 ? none() : real(from, from_at, to, to_at, size / 2, flags));
+          size < 2 ? none() : real(from, from_at, to, to_at, size / 2, flags), to, to_at ? *to_at - moved : -1);
 }
 
 int fsync(int fd) {
     REAL(int, "fsync", int);
-    WHOLE(judge_fd("fsync", fd, NEEDS_NOTHING), real(fd));
+    WHOLE(judge_fd("fsync", fd, NEEDS_NOTHING), real(fd), enter_fd("sync", fd, 0));
 }
 
 int fdatasync(int fd) {
     REAL(int, "fdatasync", int);
-    WHOLE(judge_fd("fdatasync", fd, NEEDS_NOTHING), real(fd));
+    WHOLE(judge_fd("fdatasync", fd, NEEDS_NOTHING), real(fd), enter_fd("sync", fd, 0));
 }
 
 #define FTRUNCATE(name, offset_type)                                                \
     int name(int fd, offset_type size) {                                            \
         REAL(int, #name, int, offset_type);                                         \
-        WHOLE(judge_fd("ftruncate", fd, NEEDS_NOTHING), real(fd, size));            \
+        WHOLE(judge_fd("ftruncate", fd, NEEDS_NOTHING), real(fd, size), enter_fd("size", fd, size)); \
     }
 FTRUNCATE(ftruncate, off_t)
 FTRUNCATE(ftruncate64, off64_t)
@@ -277,7 +343,8 @@ FTRUNCATE(ftruncate64, off64_t)
 #define TRUNCATE(name, offset_type)                                                 \
     int name(const char *path, offset_type size) {                                  \
         REAL(int, #name, const char *, offset_type);                                \
-        WHOLE(judge_path("truncate", AT_FDCWD, path, NEEDS_NOTHING), real(path, size)); \
+        WHOLE(judge_path("truncate", AT_FDCWD, path, NEEDS_NOTHING), real(path, size), \
+              unseen("truncate", path)); \
     }
 TRUNCATE(truncate, off_t)
 TRUNCATE(truncate64, off64_t)
@@ -285,7 +352,7 @@ TRUNCATE(truncate64, off64_t)
 #define FALLOCATE(name, offset_type)                                                \
     int name(int fd, int how, offset_type offset, offset_type size) {               \
         REAL(int, #name, int, int, offset_type, offset_type);                       \
-        WHOLE(judge_fd("fallocate", fd, NEEDS_SPACE), real(fd, how, offset, size)); \
+        WHOLE(judge_fd("fallocate", fd, NEEDS_SPACE), real(fd, how, offset, size), enter_fd("room", fd, offset + size)); \
     }
 FALLOCATE(fallocate, off_t)
 FALLOCATE(fallocate64, off64_t)
@@ -298,6 +365,7 @@ FALLOCATE(fallocate64, off64_t)
         if (verdict == FAIL || verdict == HALF) return errno;                       \
         if (verdict == HALF_THEN_KILL) settle(verdict);                             \
         int result = real(fd, offset, size);                                        \
+        if (result == 0) enter_fd("room", fd, offset + size);                       \
         settle(verdict);                                                            \
         return result;                                                              \
     }
@@ -306,57 +374,96 @@ POSIX_FALLOCATE(posix_fallocate64, off64_t)
 
 int rename(const char *from, const char *to) {
     REAL(int, "rename", const char *, const char *);
-    WHOLE(judge_two("rename", AT_FDCWD, from, AT_FDCWD, to, NEEDS_SPACE), real(from, to));
+    WHOLE(judge_two("rename", AT_FDCWD, from, AT_FDCWD, to, NEEDS_SPACE), real(from, to),
+          enter_two("rename", AT_FDCWD, from, AT_FDCWD, to));
 }
 
 int renameat(int from_fd, const char *from, int to_fd, const char *to) {
     REAL(int, "renameat", int, const char *, int, const char *);
-    WHOLE(judge_two("rename", from_fd, from, to_fd, to, NEEDS_SPACE), real(from_fd, from, to_fd, to));
+    WHOLE(judge_two("rename", from_fd, from, to_fd, to, NEEDS_SPACE), real(from_fd, from, to_fd, to),
+          enter_two("rename", from_fd, from, to_fd, to));
 }
 
 int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) {
     REAL(int, "renameat2", int, const char *, int, const char *, unsigned);
-    WHOLE(judge_two("rename", from_fd, from, to_fd, to, NEEDS_SPACE), real(from_fd, from, to_fd, to, flags));
+    WHOLE(judge_two("rename", from_fd, from, to_fd, to, NEEDS_SPACE), real(from_fd, from, to_fd, to, flags),
+          enter_two("rename", from_fd, from, to_fd, to));
 }
 
 int link(const char *from, const char *to) {
     REAL(int, "link", const char *, const char *);
-    WHOLE(judge_two("link", AT_FDCWD, from, AT_FDCWD, to, NEEDS_SPACE), real(from, to));
+    WHOLE(judge_two("link", AT_FDCWD, from, AT_FDCWD, to, NEEDS_SPACE), real(from, to),
+          enter_two("link", AT_FDCWD, from, AT_FDCWD, to));
 }
 
 int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
     REAL(int, "linkat", int, const char *, int, const char *, int);
-    WHOLE(judge_two("link", from_fd, from, to_fd, to, NEEDS_SPACE), real(from_fd, from, to_fd, to, flags));
+    WHOLE(judge_two("link", from_fd, from, to_fd, to, NEEDS_SPACE), real(from_fd, from, to_fd, to, flags),
+          enter_two("link", from_fd, from, to_fd, to));
 }
 
 int symlink(const char *target, const char *path) {
     REAL(int, "symlink", const char *, const char *);
-    WHOLE(judge_path("symlink", AT_FDCWD, path, NEEDS_SPACE), real(target, path));
+    WHOLE(judge_path("symlink", AT_FDCWD, path, NEEDS_SPACE), real(target, path), enter_path("symlink", AT_FDCWD, path));
 }
 
 int unlink(const char *path) {
     REAL(int, "unlink", const char *);
-    WHOLE(judge_path("unlink", AT_FDCWD, path, NEEDS_NOTHING), real(path));
+    WHOLE(judge_path("unlink", AT_FDCWD, path, NEEDS_NOTHING), real(path), enter_path("unlink", AT_FDCWD, path));
 }
 
 int unlinkat(int folder, const char *path, int flags) {
     REAL(int, "unlinkat", int, const char *, int);
-    WHOLE(judge_path("unlink", folder, path, NEEDS_NOTHING), real(folder, path, flags));
+    WHOLE(judge_path("unlink", folder, path, NEEDS_NOTHING), real(folder, path, flags),
+          enter_path("unlink", folder, path));
 }
 
 int rmdir(const char *path) {
     REAL(int, "rmdir", const char *);
-    WHOLE(judge_path("rmdir", AT_FDCWD, path, NEEDS_NOTHING), real(path));
+    WHOLE(judge_path("rmdir", AT_FDCWD, path, NEEDS_NOTHING), real(path), enter_path("unlink", AT_FDCWD, path));
 }
 
 int mkdir(const char *path, mode_t mode) {
     REAL(int, "mkdir", const char *, mode_t);
-    WHOLE(judge_path("mkdir", AT_FDCWD, path, NEEDS_SPACE), real(path, mode));
+    WHOLE(judge_path("mkdir", AT_FDCWD, path, NEEDS_SPACE), real(path, mode), enter_path("mkdir", AT_FDCWD, path));
 }
 
 int mkdirat(int folder, const char *path, mode_t mode) {
     REAL(int, "mkdirat", int, const char *, mode_t);
-    WHOLE(judge_path("mkdir", folder, path, NEEDS_SPACE), real(folder, path, mode));
+    WHOLE(judge_path("mkdir", folder, path, NEEDS_SPACE), real(folder, path, mode), enter_path("mkdir", folder, path));
+}
+
+/* Permissions are no point, but they are journaled. */
+int chmod(const char *path, mode_t mode) {
+    REAL(int, "chmod", const char *, mode_t);
+    int result = real(path, mode), kept = errno;
+    if (result == 0) enter_path("chmod", AT_FDCWD, path);
+    errno = kept;
+    return result;
+}
+
+int fchmod(int fd, mode_t mode) {
+    REAL(int, "fchmod", int, mode_t);
+    char path[PATH_MAX];
+    int result = real(fd, mode), kept = errno;
+    if (result == 0 && path_of(fd, path)) enter_path("chmod", AT_FDCWD, path);
+    errno = kept;
+    return result;
+}
+
+int fchmodat(int folder, const char *path, mode_t mode, int flags) {
+    REAL(int, "fchmodat", int, const char *, mode_t, int);
+    int result = real(folder, path, mode, flags), kept = errno;
+    if (result == 0) enter_path("chmod", folder, path);
+    errno = kept;
+    return result;
+}
+
+static const char *made_by_open(int folder, const char *path, int flags) {
+    struct stat found;
+    if (!journaled() || !(flags & (O_CREAT | O_TRUNC))) return NULL;
+    if (syscall(SYS_newfstatat, folder, path, &found, 0) != 0) return "create";
+    return (flags & O_TRUNC) ? "empty" : NULL;
 }
 
 /* Opening is a point when it makes or empties a file. A file that is there already needs no space. */
@@ -381,7 +488,9 @@ static enum verdict judge_open(int folder, const char *path, int flags) {
     int name(const char *path, int flags, ...) {                                    \
         MODE_ARGUMENT                                                               \
         REAL(int, #name, const char *, int, ...);                                   \
-        WHOLE(judge_open(AT_FDCWD, path, flags), real(path, flags, mode));          \
+        const char *made = made_by_open(AT_FDCWD, path, flags);                     \
+        WHOLE(judge_open(AT_FDCWD, path, flags), real(path, flags, mode), \
+              if (made) enter_path(made, AT_FDCWD, path)); \
     }
 OPEN(open)
 OPEN(open64)
@@ -390,7 +499,9 @@ OPEN(open64)
     int name(int folder, const char *path, int flags, ...) {                        \
         MODE_ARGUMENT                                                               \
         REAL(int, #name, int, const char *, int, ...);                              \
-        WHOLE(judge_open(folder, path, flags), real(folder, path, flags, mode));    \
+        const char *made = made_by_open(folder, path, flags);                       \
+        WHOLE(judge_open(folder, path, flags), real(folder, path, flags, mode),     \
+              if (made) enter_path(made, folder, path));                            \
     }
 OPENAT(openat)
 OPENAT(openat64)
@@ -398,7 +509,9 @@ OPENAT(openat64)
 #define CREAT(name)                                                                 \
     int name(const char *path, mode_t mode) {                                       \
         REAL(int, #name, const char *, mode_t);                                     \
-        WHOLE(judge_open(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC), real(path, mode)); \
+        const char *made = made_by_open(AT_FDCWD, path, O_CREAT | O_TRUNC);         \
+        WHOLE(judge_open(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC), real(path, mode), \
+              if (made) enter_path(made, AT_FDCWD, path)); \
     }
 CREAT(creat)
 CREAT(creat64)

@@ -27,8 +27,10 @@ from pathlib import Path
 from onnx import TensorProto, helper
 
 from anomaly.fault_injection import INTERRUPTED, FaultLab, Mode, Outcome
-from gatewright.adapters.key_files import KeyFolder
-from gatewright.assembly.homes import open_home
+from gatewright.adapters.key_files import HomeKey, KeyFolder
+from gatewright.assembly.backups import opener, restore
+from gatewright.assembly.homes import read_home
+from gatewright.assembly.packs import expected_fingerprint, verify_pack
 from gatewright.assembly.verifying import verify_home, verify_path
 from gatewright.cli.main import run
 from gatewright.deployments.plan import read_plan
@@ -36,7 +38,10 @@ from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import GatewrightError
 from gatewright.kernel.instants import Instant
 from gatewright.ledger.receipts import leaf_parts
+from gatewright.operations.forks import RESTORED_FILE, Restored, found, restored_file
 from gatewright.operations.home import Home
+from gatewright.operations.plans import publish
+from gatewright.operations.workers import publish_certificates
 from gatewright.serving.recorder import Recorder
 from gatewright.serving.segment_files import SegmentFiles
 from unit.serving.rig import token_of
@@ -57,8 +62,12 @@ DONE_ALREADY = {
     "deployments.nothing-changed",
     "operations.key-exists",
     "operations.no-endpoint",
+    "operations.not-put-back",
+    "operations.revoked-already",
 }
-IN_THE_WAY = {"operations.file-exists"}
+IN_THE_WAY = {"operations.file-exists", "storage.exists"}
+OUTSIDE = {"export", "evidence-export", "cbom", "key-root", "evidence-log", "backup", "restore", "scrub"}
+"""Verbs that leave the home as it is: what they write lies beside it, in ``out``, or is a bookmark."""
 FAULTS: tuple[tuple[Mode, bool], ...] = (
     (Mode.EIO, False),
     (Mode.ENOSPC, False),
@@ -106,7 +115,8 @@ class Verb:
 
     ``before`` are further commands that must have run. ``steps`` are the numbers of new records at
     which it may stop: a chain of verbs (``ship``) may stop between two. The tests try ``sampled``
-    faults: few where each costs isolated children.
+    faults: few where each costs isolated children. ``already`` is a further code by which this verb says
+    that it was done.
     """
 
     name: str
@@ -116,6 +126,7 @@ class Verb:
     expected: int = 0
     steps: tuple[int, ...] = (0, 1)
     sampled: int = 4
+    already: str = ""
 
     @property
     def arguments(self) -> dict[str, object]:
@@ -172,6 +183,15 @@ VERBS = (
     Verb(name="stop", typed=f"stop {NAME}", after="deploy", sampled=2),
     Verb(name="limit", typed=f"limit {NAME} --rate 5", after="deploy", sampled=2),
     Verb(name="key-add", typed=f"key add {NAME} --name shop", after="deploy", sampled=2),
+    Verb(name="rotate-worker", typed="key rotate worker", after="deploy", sampled=2),
+    Verb(name="rotate-log", typed="key rotate log", after="deploy", sampled=3),
+    Verb(name="rotate-root", typed="key rotate root", after="deploy", sampled=3),
+    Verb(
+        name="rotate-release",
+        typed="key rotate release --compromised",
+        after="deploy",
+        steps=(0, 4),
+    ),
     Verb(name="undeploy", typed=f"undeploy {NAME}", after="deploy", sampled=2),
     Verb(
         name="canary",
@@ -188,6 +208,28 @@ VERBS = (
     Verb(name="mount", typed="release mount --to mounted", after="deploy", sampled=2),
     Verb(name="collect", typed="collect", after="deploy"),
     Verb(name="export", typed=f"release export {NAME} --to out", after="deploy", steps=(0,)),
+    Verb(name="evidence-log", typed="evidence log --to out", after="deploy", steps=(0,)),
+    Verb(
+        name="evidence-export",
+        typed=f"evidence export {NAME} --from 2020-01-01 --out out.zip",
+        after="deploy",
+        steps=(0,),
+    ),
+    Verb(name="cbom", typed="evidence cbom --to out.cdx.json", after="deploy", steps=(0,), sampled=2),
+    Verb(name="key-rotate", typed="key rotate release", after="deploy", steps=(0, 3), sampled=6),
+    Verb(name="key-rotate-log", typed="key rotate log", after="deploy", steps=(0, 1)),
+    Verb(name="key-root", typed="key root --to out", after="deploy", steps=(0,), already="keys.missing"),
+    Verb(name="release-revoke", typed=f"release revoke {NAME} --reason Wrong.", after="deploy", steps=(0, 2)),
+    Verb(name="backup", typed="backup out --key-file b.key --with-keys", after="deploy", steps=(0,)),
+    Verb(
+        name="restore",
+        typed="restore b --to out --key-file b.key",
+        after="deploy",
+        before=("backup b --key-file b.key --with-keys",),
+        steps=(0,),
+    ),
+    Verb(name="recover", typed="recover --as ada --reason Lost.", after="deploy", steps=(0, 3)),
+    Verb(name="scrub", typed="scrub", after="deploy", steps=(0,), sampled=2),
     Verb(name="ship", typed=f"ship {NAME}", after="model-add", steps=(0, 1, 2, 3, 5), sampled=1),
 )
 
@@ -232,7 +274,7 @@ async def _record(recorder: Recorder) -> None:
     await asyncio.to_thread(recorder.close)
 
 
-def _seal_a_segment(home: Path) -> None:
+def seal_a_segment(home: Path) -> None:
     """Leave what a worker leaves: one sealed segment with a few predictions."""
     folder = home / FOLDER
     keys = KeyFolder(folder=folder / "keys")
@@ -294,7 +336,10 @@ class Homes:
             shutil.rmtree(template)
             shutil.copytree(self._lab.home, template)
         if verb.name == "collect":
-            _seal_a_segment(template)
+            seal_a_segment(template)
+        if verb.name == "recover":
+            mark = Restored(records=1, root="", made="2026-03-03T14:05:00Z", plan=1)
+            (template / FOLDER / RESTORED_FILE).write_bytes(restored_file(mark))
         return template
 
 
@@ -313,9 +358,21 @@ class State:
     settings: Mapping[str, bytes]
 
 
+@contextlib.contextmanager
+def opened(root: Path) -> Iterator[Home]:
+    """The home as the next command opens it; one that was put back is opened all the same."""
+    with read_home(root, put_back=True) as home, home.exclusive():
+        home.archive.require_tables()
+        fork = found(home)
+        if fork is None or not fork.restored:
+            publish_certificates(home)
+            publish(home)
+        yield home
+
+
 def state_of(root: Path) -> State:
     """Open the home as the next command does, and read all of it. Raises what opening raises."""
-    with open_home(root) as home:
+    with opened(root) as home:
         leaves = tuple(home.archive.leaves())
         people = [key for key, _ in home.archive.scan("users")]
         for principal in people:
@@ -353,7 +410,7 @@ def _shape(home: Home, text: str) -> str:
 def verify(root: Path) -> int:
     """Verify all of a home, and that its documents follow from its records; returns how many parts hold."""
     held = len(list(verify_home(root)))
-    with open_home(root) as home:
+    with opened(root) as home:
         before = _documents(home)
         home.archive.rebuild()
         assert before == _documents(home), "the documents do not follow from the records"
@@ -363,9 +420,10 @@ def verify(root: Path) -> int:
 def leftovers(root: Path) -> list[str]:
     """Files that only an unfinished write can have left: what a next command should have cleared.
 
-    One is allowed: what a killed ``data split`` had begun beside its output, in the user's own folder.
+    Those are allowed that were begun beside the output of a killed verb, in the user's own folder.
     """
-    found = [path for path in root.glob(".*.part") if not path.name.startswith(f".{NAME}-")]
+    allowed = (f".{NAME}-", ".out.cdx.json.")
+    found = [path for path in root.glob(".*.part") if not path.name.startswith(allowed)]
     found += root.glob(".gatewright-new-*")
     found += [path for path in (root / FOLDER).rglob("*") if path.suffix in {".part", ".open"}]
     return sorted(str(path.relative_to(root)) for path in found)
@@ -373,7 +431,7 @@ def leftovers(root: Path) -> list[str]:
 
 def orphans(root: Path) -> tuple[int, int]:
     """Key files of nobody, and blobs that no record names: allowed, and counted."""
-    with open_home(root) as home:
+    with opened(root) as home:
         people = {key for key, _ in home.archive.scan("users")}
         text = "".join(leaf.decode() for leaf in home.archive.leaves())
     keys = [path.name.removesuffix("-p256.pem") for path in (root / FOLDER / "keys/people").glob("*.pem")]
@@ -434,9 +492,9 @@ def _judge_state(prepared: Prepared, root: Path) -> bool:
     found = state_of(root)
     assert old.settings == found.settings
     assert old.leaves == found.leaves[: len(old.leaves)], "what was recorded before has changed"
-    if verb.name == "export":
+    if verb.name in OUTSIDE:
         assert (old.records, old.documents) == (found.records, found.documents)
-        return _judge_export(root)
+        return _judge_outside(verb.name, root)
     more = len(found.leaves) - len(old.leaves)
     assert more in verb.steps, f"{more} new records; {verb.steps} can be"
     assert new.records[: len(found.records)] == found.records
@@ -451,24 +509,47 @@ def _judge_state(prepared: Prepared, root: Path) -> bool:
 
 
 def _split_is_whole(root: Path) -> bool:
-    with open_home(root) as home:
+    with opened(root) as home:
         document = home.archive.get("datasets", f"{NAME}@1")
     assert document is not None
     parts = [Digest.of((root / f"{NAME}-{part}.csv").read_bytes()).hex for part in ("train", "test")]
     return parts == [document["train"], document["test"]]
 
 
-def _judge_export(root: Path) -> bool:
-    """A folder with the asked name is a whole release, verified offline, or is not there."""
-    out = root / "out"
-    if not out.exists() or not any(out.iterdir()):
+def _judge_outside(name: str, root: Path) -> bool:
+    """What has the asked name is whole: it verifies offline, or opens as a backup or as a home; else it is not there."""
+    out, elsewhere = root / "out", root.parent / "elsewhere"
+    if name == "scrub":
+        return (root / FOLDER / "scrub.json").exists()
+    if name == "key-root":
+        return _root_keys_are_whole(root, out)
+    if name in ("evidence-export", "cbom"):
+        found = list(root.glob("out.*"))
+        if name == "evidence-export":
+            return bool(found) and bool(
+                verify_pack(found[0], expected_fingerprint(found[0], root / FOLDER, ""))
+            )
+        return bool(found) and json.loads(found[0].read_bytes())["bomFormat"] == "CycloneDX"
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    shutil.rmtree(root.parent / "elsewhere", ignore_errors=True)
-    return _verifies(shutil.copytree(out, root.parent / "elsewhere"))
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    if name == "backup":
+        remade = restore(out, elsewhere, opener(None, root / "b.key"), say=lambda _sentence: None)
+        return remade.missing == ""
+    shutil.copytree(out, elsewhere)
+    if name == "restore":
+        return len(list(verify_home(elsewhere))) > 0 and (elsewhere / FOLDER / RESTORED_FILE).exists()
+    kind = verify_path(elsewhere, elsewhere / "trust.json").kind
+    return kind == {"export": "release", "evidence-log": "log"}[name]
 
 
-def _verifies(folder: Path) -> bool:
-    return verify_path(folder, folder / "trust.json").kind == "release"
+def _root_keys_are_whole(root: Path, out: Path) -> bool:
+    """The root keys lie in the home or in the folder they were taken to, never in neither; whether they have left."""
+    for name in (HomeKey.ROOT, HomeKey.ROOT_PQ):
+        places = [place for place in (root / FOLDER / "keys", out) if (place / f"{name}.pem").exists()]
+        assert places, f"{name} is lost"
+        assert all(KeyFolder(folder=place).signer(name) for place in places)
+    return not (root / FOLDER / "keys" / f"{HomeKey.ROOT}.pem").exists()
 
 
 def _try_again(lab: FaultLab, prepared: Prepared, root: Path) -> str:
@@ -479,11 +560,15 @@ def _try_again(lab: FaultLab, prepared: Prepared, root: Path) -> str:
         return "done"
     code = _code(again.output)
     if code in IN_THE_WAY:
-        shutil.rmtree(root / "out")
+        for out in root.glob("out*"):
+            shutil.rmtree(out) if out.is_dir() else out.unlink()
         again = _once_more(lab, verb, root)
         assert again.exit == 0, (again.error, again.output)
         return "done, after moving away the folder it named"
-    assert (WRONG_USE, True) == (again.exit, code in DONE_ALREADY), (again.error, again.output)
+    assert (WRONG_USE, True) == (again.exit, code in DONE_ALREADY or code == verb.already), (
+        again.error,
+        again.output,
+    )
     return "said it was done"
 
 

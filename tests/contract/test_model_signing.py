@@ -5,16 +5,29 @@ Source of the tool: sigstore/model-transparency, release 1.1.1.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from model_signing import hashing, signing, verifying
 
 from gatewright.kernel.digests import Digest
-from gatewright.kernel.errors import Tampered
-from gatewright.releases.bundle import decode_bundle, root_of_resources, sealed_bundle, verify_bundle
+from gatewright.kernel.errors import BadInput, GatewrightError, Tampered
+from gatewright.releases.bundle import (
+    bundle_statement,
+    decode_bundle,
+    encode_bundle,
+    root_of_resources,
+    sealed_bundle,
+    verify_bundle,
+)
+from gatewright.releases.envelope import IN_TOTO_PAYLOAD, pae
 from unit.releases.workshop import RELEASE_KEY, STRANGER, MemorySigner, digests, made
 
 HONEST = made()
@@ -164,3 +177,152 @@ def test_the_tool_reads_names_outside_ascii(tmp_path: Path) -> None:
     signed = sealed_bundle({name: Digest.of(data) for name, data in files.items()}, RELEASE_KEY)
     (tmp_path / "model.sig").write_bytes(signed)
     assert 0 == judged(tmp_path)
+
+
+# ---- the library, where the tool has no option or takes long ------------------------------------------
+
+
+def signed_by_them(folder: Path, config: hashing.Config, key: MemorySigner = RELEASE_KEY) -> bytes:
+    """A bundle that the public library makes over ``folder/release``."""
+    write_key(folder, key)
+    signer = signing.Config().use_elliptic_key_signer(private_key=folder / "key.pem")
+    signer.set_hashing_config(config).sign(folder / "release", folder / "model.sig")
+    return (folder / "model.sig").read_bytes()
+
+
+def they_accept(folder: Path, bundle: bytes, key: MemorySigner = RELEASE_KEY) -> bool:
+    """Whether the public library accepts a bundle over ``folder/release``."""
+    (folder / "model.sig").write_bytes(bundle)
+    (folder / "key.pub").write_bytes(key.public.pem())
+    verifier = verifying.Config().use_elliptic_key_verifier(public_key=folder / "key.pub")
+    try:
+        verifier.verify(folder / "release", folder / "model.sig")
+    except (ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def we_accept(folder: Path, bundle: bytes, key: MemorySigner = RELEASE_KEY) -> bool:
+    """Whether we do."""
+    release = folder / "release"
+    files = {
+        path.relative_to(release).as_posix(): Digest.of(path.read_bytes())
+        for path in release.rglob("*")
+        if path.is_file()
+    }
+    try:
+        verify_bundle(decode_bundle(bundle), files, key.public)
+    except GatewrightError:
+        return False
+    return True
+
+
+def test_paths_that_they_ignore_do_not_count_here(tmp_path: Path) -> None:
+    """A file and a folder that the signer left out may change; any other file may not."""
+    write_files(tmp_path, {**THEIRS, "notes.md": b"n", "logs/today.txt": b"l"})
+    config = hashing.Config().set_ignored_paths(paths=["notes.md", "logs"])
+    bundle = signed_by_them(tmp_path, config)
+    assert (True, True) == (they_accept(tmp_path, bundle), we_accept(tmp_path, bundle))
+    write_files(tmp_path, {"notes.md": b"other", "logs/tomorrow.txt": b"more"})
+    assert (True, True) == (they_accept(tmp_path, bundle), we_accept(tmp_path, bundle))
+    write_files(tmp_path, {"notes.md.txt": b"beside"})
+    assert (False, False) == (they_accept(tmp_path, bundle), we_accept(tmp_path, bundle))
+
+
+@pytest.mark.parametrize("algorithm", ["blake2", "shards"])
+def test_other_hashes_are_refused_by_name(tmp_path: Path, algorithm: str) -> None:
+    """A bundle over BLAKE2 digests or over shards is refused with the field that says so."""
+    write_files(tmp_path, THEIRS)
+    config = hashing.Config()
+    if algorithm == "shards":
+        config.use_shard_serialization()
+    else:
+        config.use_file_serialization(hashing_algorithm="blake2")
+    bundle = signed_by_them(tmp_path, config)
+    with pytest.raises(Tampered) as caught:
+        verify_bundle(decode_bundle(bundle), digests(THEIRS), RELEASE_KEY.public)
+    assert any(word in caught.value.refusal.place for word in ("hash_type", "method"))
+
+
+def test_keys_on_other_curves_are_refused(tmp_path: Path) -> None:
+    """A P-384 key, which the public tool takes, is no key here; the bundle is not verified by another."""
+    write_files(tmp_path, THEIRS)
+    other = ec.generate_private_key(ec.SECP384R1())
+    bundle = signed_by_them(tmp_path, hashing.Config(), MemorySigner(other))
+    with pytest.raises(BadInput):
+        _ = MemorySigner(other).public
+    assert not we_accept(tmp_path, bundle)
+
+
+def _reordered(payload: Any) -> None:
+    payload["predicate"]["resources"].reverse()
+
+
+def _changed_digest(payload: Any) -> None:
+    payload["predicate"]["resources"][0]["digest"] = "00" * 32
+
+
+def _extra(payload: Any) -> None:
+    payload["predicate"]["resources"].append({**payload["predicate"]["resources"][0], "name": "zz"})
+
+
+def _missing(payload: Any) -> None:
+    del payload["predicate"]["resources"][0]
+
+
+def _other_subject(payload: Any) -> None:
+    payload["subject"][0]["digest"]["sha256"] = "00" * 32
+
+
+def _two_subjects(payload: Any) -> None:
+    payload["subject"] *= 2
+
+
+def _no_resources(payload: Any) -> None:
+    payload["predicate"]["resources"] = []
+
+
+def _other_type(payload: Any) -> None:
+    payload["predicateType"] = "https://model_signing/signature/v9.9"
+
+
+def _other_hash(payload: Any) -> None:
+    payload["predicate"]["serialization"]["hash_type"] = "blake2b"
+
+
+def _other_method(payload: Any) -> None:
+    payload["predicate"]["serialization"]["method"] = "shards"
+
+
+CHANGES = (
+    _reordered, _changed_digest, _extra, _missing, _other_subject, _two_subjects, _no_resources, _other_type,
+    _other_hash, _other_method,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_what_the_real_key_signed_wrongly_is_refused_by_both(
+    ours: Path, change: Callable[[Any], None]
+) -> None:
+    """A statement that contradicts itself or the files is refused by both, though the real key signed it."""
+    payload = json.loads(bundle_statement(digests(HONEST.files)))
+    change(payload)
+    content = json.dumps(payload).encode()
+    bundle = encode_bundle(content, RELEASE_KEY.sign(pae(IN_TOTO_PAYLOAD, content)), RELEASE_KEY.public)
+    assert (False, False) == (they_accept(ours, bundle), we_accept(ours, bundle))
+
+
+def test_a_payload_written_in_another_way_is_accepted_by_both(ours: Path) -> None:
+    """Spaces and the order of keys are nobody's business: the signature covers the bytes as they are."""
+    content = json.dumps(json.loads(bundle_statement(digests(HONEST.files))), indent=3).encode()
+    bundle = encode_bundle(content, RELEASE_KEY.sign(pae(IN_TOTO_PAYLOAD, content)), RELEASE_KEY.public)
+    assert (True, True) == (they_accept(ours, bundle), we_accept(ours, bundle))
+
+
+def test_a_file_listed_twice_is_refused_here(ours: Path) -> None:
+    """One name with two digests is refused, also where the library takes the last of them."""
+    payload = json.loads(bundle_statement(digests(HONEST.files)))
+    payload["predicate"]["resources"].append(payload["predicate"]["resources"][0])
+    content = json.dumps(payload).encode()
+    bundle = encode_bundle(content, RELEASE_KEY.sign(pae(IN_TOTO_PAYLOAD, content)), RELEASE_KEY.public)
+    assert not we_accept(ours, bundle)

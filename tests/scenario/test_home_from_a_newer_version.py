@@ -67,7 +67,7 @@ def test_a_newer_trust_root_is_not_guessed_at(new_home: NewHome, place: str) -> 
     home = new_home("live")
     home.broken = True
     value = json.loads((home.folder / place).read_text("utf-8"))
-    value["format"] = 2
+    value["format"] = 3
     (home.folder / place).write_text(json.dumps(value, sort_keys=True, separators=(",", ":")))
     for verb in ("verify", "status"):
         ran = home.run(verb)

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -132,7 +133,21 @@ def create_exclusively(path: Path, data: bytes | bytearray | memoryview, mode: i
 
     Raises DependencyFailed when the disk fails; then there is no such file.
     """
-    with disk_failures("create the file", path), _part_of(path, (data,), mode) as part:
+    with created_exclusively(path, (data,), mode):
+        pass
+
+
+@contextmanager
+def created_exclusively(
+    path: Path, pieces: Iterable[bytes | bytearray | memoryview], mode: int = PRIVATE_FILE
+) -> Iterator[Path]:
+    """A synced file with the pieces, to be looked at; at the end of the block it takes the name ``path``.
+
+    It takes no name, and is gone, where the block raises. Raises Misuse when the path exists already,
+    and DependencyFailed when the disk fails; then there is no such file.
+    """
+    with disk_failures("create the file", path), _part_of(path, pieces, mode) as part:
+        yield part
         try:
             os.link(part, path)  # unlike a rename, a link never replaces what is there
         except FileExistsError:
@@ -151,8 +166,11 @@ def remove_parts(folder: Path) -> None:
     Raises DependencyFailed.
     """
     with disk_failures("remove unfinished files", folder):
-        for part in folder.rglob(".*.part"):
-            part.unlink(missing_ok=True)
+        for part in sorted(folder.rglob(".*.part")):
+            if part.is_dir() and not part.is_symlink():
+                shutil.rmtree(part)
+            else:
+                part.unlink(missing_ok=True)
 
 
 class HomeLock:

@@ -4,37 +4,29 @@ The folder is 0700, every file 0600; a file that others could read, that is a sy
 belongs to somebody else is not used. Files are created whole and never overwritten.
 
 Without a passphrase a private key is PKCS#8 PEM and the data key 64 hexadecimal characters. With a
-passphrase each file is a sealed envelope of exactly that content, canonical JSON::
+passphrase each file is a sealed envelope of exactly that content: see
+:mod:`gatewright.adapters.sealed_keys`.
 
-    {"cipher":"aes-256-gcm","data":"…","format":1,"kdf":"scrypt","n":32768,"nonce":"…",
-     "p":1,"purpose":"release-p256","r":8,"salt":"…"}
-
-The passphrase goes through scrypt (RFC 7914) with N = 2**15, r = 8, p = 1: 32 MiB of memory for each
-guess. The header is authenticated together with the content, so that one file cannot stand in for
-another.
-
-Why not encrypted PKCS#8: the library writes it with PBKDF2 and 2,048 rounds, under half a
-millisecond a guess.
+A key that a home makes later stands beside the first one of its kind, under its id:
+``release-p256.<id>.pem``. The trust root says which of them is in force.
 """
 
 from __future__ import annotations
 
-import base64
 import os
+import re
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
 
-from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from gatewright.adapters.durable_files import (
     PRIVATE_FILE,
@@ -43,28 +35,24 @@ from gatewright.adapters.durable_files import (
     disk_failure,
     disk_failures,
     make_folder,
+    sync_folder,
+    write_atomically,
 )
-from gatewright.kernel import canonical
+from gatewright.adapters.sealed_keys import KEY_FILE_BYTES, seal, unseal
 from gatewright.kernel.errors import BadInput, Misuse
 from gatewright.kernel.instants import Instant
 from gatewright.kernel.names import parse_name
-from gatewright.releases.fields import Fields
 from gatewright.releases.keys import Algorithm, PublicKey
 from gatewright.releases.trust import TrustRoot
 
-SEALED_FORMAT = 1
-SCRYPT_N = 2**15
-SCRYPT_R = 8
-SCRYPT_P = 1
-SALT_BYTES = 16
-NONCE_BYTES = 12
 DATA_KEY_BYTES = 32
-KEY_FILE_BYTES = 65_536
 KEYS_LAST_NS = 730 * 24 * 3_600 * 10**9
 """How long the keys of a new trust root may sign: two years."""
 OTHERS = 0o077
 
 DATA_KEY = "data"
+NEXT_DATA_KEY = "data-next"
+DATA_KEY_FILE = f"{DATA_KEY}.key"
 PEOPLE = "people"
 AUTHORITY = "tls-authority-p256"
 PERSON_SUFFIX = "-p256.pem"
@@ -126,10 +114,13 @@ class KeyFolder:
     not encrypted. The two never mix: a passphrase given for plain files is refused, and the other
     way round, so that nobody believes in a protection that is not there. A key is read once and
     then kept: opening an encrypted one costs a scrypt derivation.
+
+    With ``current`` (key ids by :class:`HomeKey`) a key counts only where it has that id.
     """
 
     folder: Path
     passphrase: bytes | None = field(default=None, repr=False)
+    current: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     _opened: dict[Path, KeySigner] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -170,17 +161,67 @@ class KeyFolder:
         """Read a key that :meth:`create_signer` made."""
         return self._signer(self._path(name), algorithm)
 
+    def make(self, name: str) -> KeySigner:
+        """Make a further key of a home's, in a file that carries its id; it counts once it is current."""
+        key = HomeKey(name)
+        private = _GENERATE[ALGORITHMS[key]]()
+        made = _signer_of(private)
+        assert made is not None  # noqa: S101 - of an algorithm that is in use
+        self._write(self._path(key, made.public.id), _pem(private))
+        return made
+
+    def under(self, trust: TrustRoot, worker: str = "") -> KeyFolder:
+        """The same folder, the keys in force being those that ``trust`` names; ``worker`` is a key id."""
+        return replace(self, current={**self.current, **_ids_in_force(trust, worker)})
+
+    def sweep(self) -> int:
+        """Remove the private halves of a home's keys that are not in force; returns how many there were.
+
+        The file is removed, no more: what a disk or a backup keeps of it is beyond a program.
+        """
+        idle = [path for key in self.current for path in self._idle(HomeKey(key))]
+        for path in idle:
+            with disk_failures("remove the key", path):
+                path.unlink(missing_ok=True)
+            self._opened.pop(path, None)
+        if idle:
+            with disk_failures("remove the keys", self.folder):
+                sync_folder(self.folder)
+        return len(idle)
+
+    def _idle(self, key: HomeKey) -> list[Path]:
+        """The files of one kind of key beside the one in force; nothing where that one is not here."""
+        there = [path for path in sorted(self.folder.glob(f"{key}*.pem")) if _is_of(path, key)]
+        in_force = self._current(key)
+        return [path for path in there if path != in_force] if in_force in there else []
+
+    def copy_key(self, name: str, to: KeyFolder) -> None:
+        """Write the key in force of that name into another folder, as it is here; raises Misuse if one is there."""
+        source = self._current(HomeKey(name))
+        content = _read_private(source)
+        _make_folder(to.folder)
+        place = to.folder / source.name
+        if os.path.lexists(place) and _read_private(place) == content:
+            return
+        try:
+            create_exclusively(place, content)
+        except Misuse:
+            raise _exists(place) from None
+
+    def remove(self, name: str) -> None:
+        """Remove the file of the key in force of that name: its copy elsewhere is all there is then."""
+        path = self._current(HomeKey(name))
+        with disk_failures("remove the key", path):
+            path.unlink()
+            sync_folder(self.folder)
+        self._opened.pop(path, None)
+
     def _create_signer(self, path: Path, algorithm: Algorithm) -> None:
-        pem = _GENERATE[algorithm]().private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        self._write(path, pem)
+        self._write(path, _pem(_GENERATE[algorithm]()))
 
     def _write(self, path: Path, content: bytes) -> None:
         if self.passphrase is not None:
-            content = _seal(content, self.passphrase, self._purpose(path))
+            content = seal(content, self.passphrase, self._purpose(path))
         _make_folder(self.folder)
         if path.parent != self.folder:
             _make_folder(path.parent)
@@ -192,8 +233,22 @@ class KeyFolder:
     # Reading
 
     def signer(self, key: HomeKey) -> KeySigner:
-        """Read one of the home's signing keys."""
-        return self._signer(self._path(key), ALGORITHMS[key])
+        """Read one of the home's signing keys: the one in force, where that is known."""
+        path = self._current(key)
+        found = self._signer(path, ALGORITHMS[key])
+        if found.public.id != self.current.get(key, found.public.id):
+            raise Misuse(
+                "keys.other",
+                f"{path.name} is not the key that is in force.",
+                why=f"It has the id {found.public.id}; the home's public keys name {self.current[key]}.",
+                next="Put the right key back from your backup.",
+                place=str(path),
+            )
+        return found
+
+    def _current(self, key: HomeKey) -> Path:
+        named = self._path(key, self.current.get(key, ""))
+        return named if os.path.lexists(named) else self._path(key)
 
     @property
     def release(self) -> KeySigner:
@@ -219,6 +274,16 @@ class KeyFolder:
     def worker(self) -> KeySigner:
         """The Ed25519 key that signs batches of prediction records."""
         return self.signer(HomeKey.WORKER)
+
+    @property
+    def root(self) -> KeySigner:
+        """The P-256 root key, which signs the next version of the public keys."""
+        return self.signer(HomeKey.ROOT)
+
+    @property
+    def root_pq(self) -> KeySigner:
+        """The ML-DSA-65 root key."""
+        return self.signer(HomeKey.ROOT_PQ)
 
     def person(self, name: str) -> KeySigner:
         """Read a person's key; raises Misuse where that person has none."""
@@ -255,6 +320,30 @@ class KeyFolder:
             raise Misuse("keys.not-a-key", f"{path.name} does not hold a data key.", place=str(path))
         return key
 
+    def next_data_keys(self) -> tuple[bytes, ...]:
+        """The key that is becoming the data key, where a change of it has begun; else nothing."""
+        path = self._path(NEXT_DATA_KEY)
+        if not os.path.lexists(path):
+            return ()
+        return (bytes.fromhex(self._read(path).decode("ascii")),)
+
+    def make_next_data_key(self) -> bytes:
+        """Begin a change of the data key, or go on with the one that was begun; returns the key to come."""
+        if not self.next_data_keys():
+            self._write(self._path(NEXT_DATA_KEY), secrets.token_bytes(DATA_KEY_BYTES).hex().encode())
+        return self.next_data_keys()[0]
+
+    def settle_data_key(self) -> None:
+        """End the change: the key to come is the data key, and the old one is destroyed."""
+        path, following = self._path(DATA_KEY), self._path(NEXT_DATA_KEY)
+        content = self.next_data_keys()[0].hex().encode()
+        if self.passphrase is not None:
+            content = seal(content, self.passphrase, self._purpose(path))
+        write_atomically(path, content)
+        with disk_failures("remove the key", following):
+            following.unlink()
+            sync_folder(following.parent)
+
     def trust(self, origin: str, now: Instant) -> TrustRoot:
         """Public halves of the keys, as the first trust root of the home ``origin``."""
         return TrustRoot(
@@ -269,8 +358,9 @@ class KeyFolder:
             expires=Instant(now.ns + KEYS_LAST_NS),
         )
 
-    def _path(self, name: str) -> Path:
-        return self.folder / (f"{name}.key" if name == DATA_KEY else f"{name}.pem")
+    def _path(self, name: str, id: str = "") -> Path:  # noqa: A002 - what it is
+        named = f"{name}.{id}" if id else name
+        return self.folder / (f"{named}.key" if name in (DATA_KEY, NEXT_DATA_KEY) else f"{named}.pem")
 
     def _person(self, name: str) -> Path:
         return self.folder / PEOPLE / f"{parse_name(name, of='name of a person')}{PERSON_SUFFIX}"
@@ -320,7 +410,33 @@ class KeyFolder:
             )
         if self.passphrase is None:
             return content
-        return _unseal(content, self.passphrase, self._purpose(path), path)
+        return unseal(content, self.passphrase, self._purpose(path), path)
+
+
+def _ids_in_force(trust: TrustRoot, worker: str) -> Mapping[str, str]:
+    keys: dict[str, PublicKey | None] = {
+        HomeKey.RELEASE: trust.release,
+        HomeKey.RELEASE_PQ: trust.release_pq,
+        HomeKey.LOG: trust.log,
+        HomeKey.LOG_PQ: trust.log_pq,
+        HomeKey.ROOT: trust.root,
+        HomeKey.ROOT_PQ: trust.root_pq,
+    }
+    found = {name: key.id for name, key in keys.items() if key is not None}
+    return {**found, HomeKey.WORKER: worker} if worker else found
+
+
+def _is_of(path: Path, key: HomeKey) -> bool:
+    """Whether a file has the name of this kind of key: bare, or with an id."""
+    return re.fullmatch(rf"{re.escape(key)}(\.[0-9a-f]{{32}})?\.pem", path.name) is not None
+
+
+def _pem(private: _Private) -> bytes:
+    return private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
 
 
 def _signer_of(private: object) -> KeySigner | None:
@@ -334,66 +450,6 @@ def _signer_of(private: object) -> KeySigner | None:
         return KeySigner(public=PublicKey.from_der(spki), _private=private)
     except BadInput:  # another curve
         return None
-
-
-# The sealed envelope
-
-
-def _header(purpose: str, salt: bytes, nonce: bytes) -> dict[str, canonical.Json]:
-    return {
-        "cipher": "aes-256-gcm",
-        "format": SEALED_FORMAT,
-        "kdf": "scrypt",
-        "n": SCRYPT_N,
-        "nonce": base64.b64encode(nonce).decode(),
-        "p": SCRYPT_P,
-        "purpose": purpose,
-        "r": SCRYPT_R,
-        "salt": base64.b64encode(salt).decode(),
-    }
-
-
-def _cipher(passphrase: bytes, salt: bytes) -> AESGCM:
-    return AESGCM(Scrypt(salt=salt, length=32, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P).derive(passphrase))
-
-
-def _seal(content: bytes, passphrase: bytes, purpose: str) -> bytes:
-    salt, nonce = secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES)
-    header = _header(purpose, salt, nonce)
-    data = _cipher(passphrase, salt).encrypt(nonce, content, canonical.encode(header))
-    return canonical.encode({**header, "data": base64.b64encode(data).decode()})
-
-
-def _unseal(content: bytes, passphrase: bytes, purpose: str, path: Path) -> bytes:
-    try:
-        fields = Fields.read(canonical.decode(content), of=path.name, code="keys.not-a-key")
-        salt = fields.base64("salt", most=SALT_BYTES)
-        nonce = fields.base64("nonce", most=NONCE_BYTES)
-        data = fields.base64("data", most=KEY_FILE_BYTES)
-        header = _header(str(fields.value.get("purpose")), salt, nonce)
-        for name, value in header.items():
-            if fields.value.get(name) != value:
-                raise fields.refuse(name, f"{value!r}")
-        if len(salt) != SALT_BYTES or len(nonce) != NONCE_BYTES or header["purpose"] != purpose:
-            raise fields.refuse("purpose", f"{purpose!r}")
-    except BadInput as error:
-        raise Misuse(
-            "keys.not-a-key",
-            f"{path.name} is not the encrypted key that belongs here.",
-            why=error.refusal.what,
-            next="Put the file back from your backup.",
-            place=str(path),
-        ) from None
-    try:
-        return _cipher(passphrase, salt).decrypt(nonce, data, canonical.encode(header))
-    except InvalidTag:
-        raise Misuse(
-            "keys.wrong-passphrase",
-            f"The passphrase does not open {path.name}.",
-            why="It is another one, or the file was changed.",
-            next="Give the passphrase that was set when the key was made.",
-            place=str(path),
-        ) from None
 
 
 # Files

@@ -12,18 +12,25 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gatewright.adapters.durable_files import disk_failures
 from gatewright.kernel.errors import BadInput, DependencyFailed, GatewrightError, Misuse, Refusal, Tampered
+from gatewright.ledger.checkpoints import Note, VerifyingKey, open_checkpoint, read_checkpoint_text
 from gatewright.ledger.records import Record
+from gatewright.ledger.tree import Frontier
 
 SCHEMA_VERSION = 1
 SCHEMA = "schema"
+TABLES = "tables"
+"""Name of the signed statement about all tables."""
+LEFT_OUT = ("segments",)
+"""Tables that are not in it: they grow with the traffic, and each of their documents is proved when it is read."""
 
 _DAMAGED = {
     "SQLITE_CORRUPT",
@@ -133,6 +140,21 @@ def read_ledger(path: Path) -> LedgerFile:
         raise database_failure(error, path) from error
 
 
+def newest_leaf(path: Path, kind: str) -> bytes:
+    """The leaf of the newest record of a kind, not believed; empty where there is none.
+
+    Raises as :func:`read_ledger` does.
+    """
+    try:
+        with _opened(path) as database:
+            found = database.execute(
+                "SELECT leaf FROM records WHERE kind = ? ORDER BY seq DESC LIMIT 1", (kind,)
+            ).fetchone()
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise database_failure(error, path) from error
+    return found[0] if found and isinstance(found[0], bytes) else b""
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """Open so that nothing is created beside the file; a write-ahead log there is read from a copy."""
@@ -173,6 +195,107 @@ def _read(database: sqlite3.Connection, path: Path) -> LedgerFile:
             )
         },
         disagreements=tuple(disagreements),
+    )
+
+
+def require_whole(path: Path, *, origin: str, key: VerifyingKey) -> None:
+    """Raise Tampered where a part of the database that :func:`read_ledger` does not return was changed.
+
+    That is every page and index (SQLite's own check), each inner node of the tree, the head that each
+    earlier checkpoint states, and what ``key``, the log's Ed25519 key, signed under ``origin`` about the
+    tables. Not seen: bytes that SQLite does not use, and the signatures of
+    earlier checkpoints, of which only the newest is ever read.
+    """
+    try:
+        with _opened(path) as database:
+            found = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if found != "ok":
+                raise Tampered(
+                    "storage.database-damaged",
+                    "The ledger's database is damaged.",
+                    why=f"SQLite says: {str(found)[:200]}.",
+                    next="Restore it from a backup; do not go on with this file.",
+                    place=str(path),
+                )
+            _require_tables(database, _require_nodes(database, path), origin, key)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise database_failure(error, path) from error
+
+
+def tables_digest(rows: Iterable[tuple[str, str, int, object]]) -> bytes:
+    """SHA-256 over documents with their places, by collection and key, length-prefixed: what is signed of the tables."""
+    state = sha256(b"gatewright tables v1\n")
+    for collection, key, seq, document in rows:
+        content = document if isinstance(document, bytes) else repr(document).encode()
+        for part in (collection.encode(), key.encode(), str(seq).encode(), content):
+            state.update(len(part).to_bytes(8, "big") + part)
+    return state.digest()
+
+
+def _require_tables(database: sqlite3.Connection, size: int, origin: str, key: VerifyingKey) -> None:
+    """The tables are those that the log's key signed after ``size`` records."""
+    rows = database.execute(
+        "SELECT collection, key, seq, document FROM projections WHERE collection != ? ORDER BY collection, key",
+        LEFT_OUT,
+    )
+    note = database.execute("SELECT value FROM meta WHERE name = ?", (TABLES,)).fetchone()
+    try:
+        stated = open_checkpoint(str(note[0]).encode() if note else b"", origin=f"{origin}/tables", key=key)
+    except GatewrightError:
+        stated = None
+    if stated is None or (stated.size, stated.root) != (size, tables_digest(rows)):
+        raise Tampered(
+            "storage.tables-changed",
+            "The tables of this home were changed from outside.",
+            why="A document was added, removed or put back to an older one, or what was signed about them was.",
+            next="Restore ledger.db from a backup.",
+            place="table projections",
+        )
+
+
+def _require_nodes(database: sqlite3.Connection, path: Path) -> int:
+    """Every inner node is the hash of the two below it, none is missing or too many; every head is on the tree.
+
+    Returns how many leaves there are.
+    """
+    stored: dict[tuple[int, int], bytes] = {
+        (level, index): node for level, index, node in database.execute("SELECT level, idx, hash FROM nodes")
+    }
+    frontier = Frontier()
+    heads = dict(database.execute("SELECT size, note FROM checkpoints"))
+    while True:
+        note = heads.pop(frontier.size, None)
+        if note is not None and not _states(note, frontier):
+            raise _changed_inside(f"checkpoint of {frontier.size} records", path)
+        if (0, frontier.size) not in stored:
+            break
+        frontier, made = frontier.grow(stored[0, frontier.size])
+        for each in made:
+            if stored.pop((each.level, each.index), None) != each.hash:
+                raise _changed_inside(f"node {each.index} of level {each.level}", path)
+    for level, index in stored:
+        raise _changed_inside(f"node {index} of level {level}", path)
+    for size in heads:
+        raise _changed_inside(f"checkpoint of {size} records", path)
+    return frontier.size
+
+
+def _states(note: object, frontier: Frontier) -> bool:
+    """Whether a stored note states the size and root that the tree has there; who signed it is not asked."""
+    try:
+        head = read_checkpoint_text(Note.decode(note if isinstance(note, bytes) else b"").text)
+    except GatewrightError:
+        return False
+    return (head.size, head.root) == (frontier.size, frontier.root())
+
+
+def _changed_inside(place: str, path: Path) -> Tampered:
+    return Tampered(
+        "storage.tree-changed",
+        "A stored part of the ledger's tree is not what its records make it.",
+        why=f"It was changed, added or removed in {path.name}.",
+        next="Restore the ledger from a backup; the records themselves are verified apart.",
+        place=place,
     )
 
 

@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import BytesIO, FileIO
+from itertools import chain
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -47,21 +49,27 @@ _WRAPPED = KEY_BYTES + TAG_BYTES
 _PREFIX = len(HEADER) + NONCE_BYTES + _WRAPPED
 
 
-def _nonce(number: int, *, final: bool) -> bytes:
+def chunk_nonce(number: int, *, final: bool) -> bytes:
+    """The nonce of chunk ``number`` under a key that seals one thing only."""
     return number.to_bytes(NONCE_BYTES - 1, "big") + (b"\x01" if final else b"\x00")
 
 
 class LocalBlobs:
     """Encrypted blobs in a folder; implements :class:`gatewright.ports.Blobs`.
 
-    ``key`` (32 bytes) wraps the data keys. Raises Misuse for a key of another length.
+    ``key`` (32 bytes) wraps the data keys; ``also`` are further ones that open what lies here, while
+    the key is being changed. Raises Misuse for a key of another length.
     """
 
-    def __init__(self, folder: Path, key: bytes) -> None:
-        if len(key) != KEY_BYTES:
-            raise Misuse("storage.blob-key", f"The blob key has {len(key)} bytes; it must have {KEY_BYTES}.")
+    def __init__(self, folder: Path, key: bytes, *, also: Sequence[bytes] = ()) -> None:
+        for each in (key, *also):
+            if len(each) != KEY_BYTES:
+                raise Misuse(
+                    "storage.blob-key", f"The blob key has {len(each)} bytes; it must have {KEY_BYTES}."
+                )
         self._folder = folder
         self._wrap = AESGCM(key)
+        self._also = tuple(AESGCM(each) for each in also)
 
     def path_of(self, digest: Digest) -> Path:
         """Where a blob lies, whether or not it is there."""
@@ -115,6 +123,35 @@ class LocalBlobs:
                     "storage.no-such-blob", f"There is no content with the digest {digest}.", place=str(path)
                 ) from None
 
+    def rewrap(self, digest: Digest, key: bytes) -> bool:
+        """Put the blob's data key under another key, the content as it is; whether it was not there already.
+
+        The file is replaced in one step. Raises what :meth:`get` raises for a file that is no blob.
+        """
+        path, bound, wrap = self.path_of(digest), HEADER + digest.raw, AESGCM(key)
+        with disk_failures("read the blob", path), path.open("rb", buffering=0) as file:
+            prefix = file.read(_PREFIX)
+            if len(prefix) != _PREFIX or not prefix.startswith(HEADER):
+                raise _tampered(digest, "The file is not a version 1 blob.")
+            with suppress(InvalidTag):
+                _unwrapped(wrap, prefix, bound)
+                return False
+            try:
+                data_key = self._data_key(prefix, bound)
+            except InvalidTag:
+                raise _tampered(digest, "The file does not decrypt, or another key sealed it.") from None
+            nonce = secrets.token_bytes(NONCE_BYTES)
+            head = HEADER + nonce + wrap.encrypt(nonce, data_key, bound)
+            write_pieces_atomically(path, chain((head,), iter(lambda: file.read(CHUNK_BYTES), b"")))
+        return True
+
+    def _data_key(self, prefix: bytes, bound: bytes) -> bytes:
+        """The blob's own key; raises InvalidTag where none of the store's keys opens it."""
+        for wrap in self._also:
+            with suppress(InvalidTag):
+                return _unwrapped(wrap, prefix, bound)
+        return _unwrapped(self._wrap, prefix, bound)
+
     def _intact(self, digest: Digest) -> bool:
         try:
             self.get(digest)
@@ -130,7 +167,7 @@ class LocalBlobs:
         last = max(len(data) - 1, 0) // CHUNK_BYTES
         for number in range(last + 1):
             chunk = view[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
-            yield seal.encrypt(_nonce(number, final=number == last), chunk, bound)
+            yield seal.encrypt(chunk_nonce(number, final=number == last), chunk, bound)
 
     def _opened(self, file: FileIO, digest: Digest, size: int) -> bytes:
         body = size - _PREFIX
@@ -143,17 +180,20 @@ class LocalBlobs:
         out = BytesIO()
         buffer = memoryview(bytearray(CHUNK_BYTES + TAG_BYTES))
         try:
-            wrap_nonce = prefix[len(HEADER) : len(HEADER) + NONCE_BYTES]
-            seal = AESGCM(self._wrap.decrypt(wrap_nonce, prefix[-_WRAPPED:], bound))
+            seal = AESGCM(self._data_key(prefix, bound))
             for number in range(last + 1):
                 chunk = buffer[: _fill(file, buffer)]
-                out.write(seal.decrypt(_nonce(number, final=number == last), chunk, bound))
+                out.write(seal.decrypt(chunk_nonce(number, final=number == last), chunk, bound))
         except InvalidTag:
             raise _tampered(digest, "The file does not decrypt, or another key sealed it.") from None
         data = out.getvalue()
         if Digest.of(data) != digest:
             raise _tampered(digest, f"The content has the digest {Digest.of(data)}.")
         return data
+
+
+def _unwrapped(wrap: AESGCM, prefix: bytes, bound: bytes) -> bytes:
+    return wrap.decrypt(prefix[len(HEADER) : len(HEADER) + NONCE_BYTES], prefix[-_WRAPPED:], bound)
 
 
 def _fill(file: FileIO, buffer: memoryview) -> int:
@@ -173,4 +213,5 @@ def _tampered(digest: Digest, why: str) -> Tampered:
         f"The stored content {digest} is not what was put there.",
         why=why,
         next="Restore the file from a backup, or put the original content again.",
+        place=f"blobs/{digest.hex[:2]}/{digest.hex[2:]}",
     )

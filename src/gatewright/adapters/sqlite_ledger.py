@@ -29,7 +29,6 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    update,
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -37,10 +36,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from gatewright.adapters.ledger_file import (
     SCHEMA,
     SCHEMA_VERSION,
+    TABLES,
     database_failure,
     index_columns,
     require_schema,
 )
+from gatewright.adapters.ledger_rows import newest_note, record_of, reindexed
 from gatewright.adapters.ledger_schema import checkpoints as _checkpoints
 from gatewright.adapters.ledger_schema import meta as _meta
 from gatewright.adapters.ledger_schema import metadata as _metadata
@@ -54,9 +55,9 @@ from gatewright.kernel import canonical
 from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.errors import BadInput, DependencyFailed, Tampered
 from gatewright.kernel.instants import Instant
-from gatewright.ledger.checkpoints import Checkpoint, open_checkpoint
+from gatewright.ledger.checkpoints import Checkpoint
 from gatewright.ledger.projection import Project, Put
-from gatewright.ledger.proofs import inclusion_from
+from gatewright.ledger.proofs import consistency_from, inclusion_from
 from gatewright.ledger.records import Draft, Record
 from gatewright.ledger.tree import Frontier, Node, frontier_nodes, leaf_hash
 from gatewright.ports import Signer
@@ -65,8 +66,6 @@ logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())  # failures ar
 
 BUSY_WAIT_S = 10.0
 ROWS_AT_ONCE = 1_000
-TABLES = "tables"
-"""Name of the signed statement about all tables."""
 
 
 def _apply(connection: Connection, put: Put, seq: int) -> None:
@@ -107,8 +106,6 @@ class SqliteLedger:
         self, path: Path, *, signer: Signer, signer_pq: Signer | None = None, origin: str, project: Project
     ) -> None:
         self._path = path
-        self._signer = signer
-        self._origin = origin
         self._heads = HeadSigning(origin=origin, signer=signer, signer_pq=signer_pq)
         self._project = project
         self._opened: tuple[bytes, Checkpoint] | None = None
@@ -156,7 +153,7 @@ class SqliteLedger:
                 return
             _metadata.create_all(connection, checkfirst=False)
             connection.execute(insert(_meta).values(name=SCHEMA, value=str(SCHEMA_VERSION)))
-            self._sign(connection, Frontier(), Instant(0))
+            self._sign(connection, Frontier(), Instant(0), self._heads)
 
     def close(self) -> None:
         """Close every connection to the file."""
@@ -168,6 +165,18 @@ class SqliteLedger:
         No record is earlier than the one before it, whatever the clock says. Nothing is written
         when ``project`` raises. Also raises BadInput for a draft that is no record.
         """
+        return self._append(drafts, now, self._heads)
+
+    def hand_over(
+        self, drafts: Sequence[Draft], now: Instant, *, origin: str, signer: Signer, signer_pq: Signer | None
+    ) -> tuple[Record, ...]:
+        """Append as :meth:`append` does, under a head that other keys sign, as they do from then on."""
+        heads = HeadSigning(origin=origin, signer=signer, signer_pq=signer_pq)
+        records = self._append(drafts, now, heads)
+        self._heads = heads
+        return records
+
+    def _append(self, drafts: Sequence[Draft], now: Instant, heads: HeadSigning) -> tuple[Record, ...]:
         if not drafts:
             return ()
         with self._writing() as connection:
@@ -182,7 +191,7 @@ class SqliteLedger:
             records = tuple(Record.decode(leaf) for leaf in leaves)
             frontier = _insert(connection, records, leaves, frontier)
             self._follow(connection, records)
-            self._sign(connection, frontier, moment)
+            self._sign(connection, frontier, moment, heads)
         self._fold_log()
         return records
 
@@ -203,7 +212,7 @@ class SqliteLedger:
     def checkpoint(self) -> bytes:
         """The newest signed checkpoint (a C2SP signed note)."""
         with self._reading() as connection:
-            return _newest_note(connection)
+            return newest_note(connection)
 
     def rebuild(self) -> int:
         """Make every projection, and the index of the records, again from the leaves.
@@ -218,8 +227,8 @@ class SqliteLedger:
             for start in range(0, count, ROWS_AT_ONCE):
                 within = _records.c.seq.between(start, start + ROWS_AT_ONCE - 1)
                 rows = connection.execute(select(_records).where(within).order_by(_records.c.seq)).all()
-                self._follow(connection, [_reindexed(connection, row) for row in rows])
-            self._sign_tables(connection, count)
+                self._follow(connection, [reindexed(connection, row) for row in rows])
+            self._sign_tables(connection, count, self._heads)
         self._fold_log()
         return count
 
@@ -241,7 +250,7 @@ class SqliteLedger:
             with self._reading() as connection:
                 rows = connection.execute(page).all()
             for row in rows:
-                record = _record(row.seq, row.leaf)
+                record = record_of(row.seq, row.leaf)
                 if index_columns(record) != (row.seq, row.time_ns, row.kind, row.subject):
                     raise Tampered(
                         "storage.index-changed",
@@ -279,14 +288,36 @@ class SqliteLedger:
                 raise misplaced(record.seq)
         return records
 
-    def inclusion(self, seq: int) -> tuple[bytes, ...]:
-        """Path of record ``seq`` to the root of the newest checkpoint, lowest sibling first.
+    def inclusion(self, seq: int, size: int | None = None) -> tuple[bytes, ...]:
+        """Path of record ``seq`` to the root over the first ``size`` records, lowest sibling first.
 
-        Raises BadInput when there is no such record.
+        ``size`` is that of the newest checkpoint where it is not given. Raises BadInput when there is
+        no such record, or fewer records than ``size``.
         """
         with self._reading() as connection:
-            size = connection.execute(select(func.max(_checkpoints.c.size))).scalar_one() or 0
+            newest = connection.execute(select(func.max(_checkpoints.c.size))).scalar_one() or 0
+            size = newest if size is None else size
+            if size > newest:
+                raise BadInput("storage.no-such-size", f"There are no {size} records: {newest} are signed.")
             return inclusion_from(lambda level, index: node(connection, level, index), index=seq, size=size)
+
+    def consistency(self, first: int, second: int) -> tuple[bytes, ...]:
+        """Proof that the log of ``second`` records begins with that of ``first``, from the stored nodes.
+
+        Raises BadInput where ``second`` is larger than the newest checkpoint, or ``first`` than ``second``.
+        """
+        with self._reading() as connection:
+            newest = connection.execute(select(func.max(_checkpoints.c.size))).scalar_one() or 0
+            if second > newest:
+                raise BadInput("storage.no-such-size", f"There are no {second} records: {newest} are signed.")
+            return consistency_from(
+                lambda level, index: node(connection, level, index), first=first, second=second
+            )
+
+    def subtree(self, level: int, index: int) -> bytes:
+        """The stored hash over the ``2**level`` records from ``index << level`` on; Tampered where it is missing."""
+        with self._reading() as connection:
+            return node(connection, level, index)
 
     def get(self, collection: str, key: str) -> JsonObject | None:
         """One document, or None."""
@@ -310,12 +341,12 @@ class SqliteLedger:
 
     def _proved(self, connection: Connection, numbers: Iterable[int]) -> Iterator[Record]:
         """The records of these numbers, each shown to stand under the signed head; those beyond it are left out."""
-        head = self._believed(_newest_note(connection))
+        head = self._believed(newest_note(connection))
         for seq in numbers:
             if seq >= head.size:
                 continue
             leaf = one(connection, "SELECT leaf FROM records WHERE seq = ?", seq)
-            record = _record(seq, leaf)
+            record = record_of(seq, leaf)
             if not stands(connection, leaf, seq, size=head.size, root=head.root):
                 raise misplaced(seq)
             yield record
@@ -327,9 +358,9 @@ class SqliteLedger:
         the record that the row names is proved to be in the tree, and projected again.
         """
         document = _document(row.document, row.collection, row.key)
-        head = self._believed(_newest_note(connection))
+        head = self._believed(newest_note(connection))
         found = select(_records.c.leaf).where(_records.c.seq == row.seq)
-        record = _record(row.seq, connection.execute(found).scalar())
+        record = record_of(row.seq, connection.execute(found).scalar())
         stood = stands(connection, record.encode(), row.seq, size=head.size, root=head.root)
         follows = any(
             (put.collection, put.key, put.document) == (row.collection, row.key, document)
@@ -355,7 +386,7 @@ class SqliteLedger:
         frontier = Frontier(
             size=size, hashes=tuple(node(connection, level, index) for level, index in frontier_nodes(size))
         )
-        head = self._believed(_newest_note(connection))
+        head = self._believed(newest_note(connection))
         if (head.size, head.root) != (frontier.size, frontier.root()):
             raise Tampered(
                 "ledger.head",
@@ -364,13 +395,13 @@ class SqliteLedger:
                 next="Verify the ledger, and restore it from a backup.",
                 place=str(self._path),
             )
-        return frontier, _record(last.seq, last.leaf).time if last else Instant(0)
+        return frontier, record_of(last.seq, last.leaf).time if last else Instant(0)
 
     def _believed(self, note: bytes) -> Checkpoint:
         if self._opened is not None and self._opened[0] == note:  # the same bytes were verified before
             return self._opened[1]
         try:
-            head = open_checkpoint(note, origin=self._origin, key=self._signer.public)
+            head = self._heads.believed(note)
         except BadInput as error:
             what = "The newest checkpoint of the ledger cannot be read."
             raise Tampered(
@@ -384,22 +415,25 @@ class SqliteLedger:
             for put in self._project(record):
                 _apply(connection, put, record.seq)
 
-    def _sign(self, connection: Connection, frontier: Frontier, now: Instant) -> None:
-        note = self._heads.note(frontier.size, frontier.root(), now)
+    def _sign(self, connection: Connection, frontier: Frontier, now: Instant, heads: HeadSigning) -> None:
+        note = heads.note(frontier.size, frontier.root(), now)
+        head = Checkpoint(origin=heads.origin, size=frontier.size, root=frontier.root())
+        self._opened = (note, head)  # what was signed here just now need not be verified at the next append
         connection.execute(delete(_checkpoints))  # the newest says all that the earlier ones said
         connection.execute(insert(_checkpoints).values(size=frontier.size, note=note))
-        self._sign_tables(connection, frontier.size)
+        self._sign_tables(connection, frontier.size, heads)
 
-    def _sign_tables(self, connection: Connection, size: int) -> None:
-        note = sign_tables(connection, _projections, size=size, origin=self._origin, signer=self._signer)
+    def _sign_tables(self, connection: Connection, size: int, heads: HeadSigning) -> None:
+        note = sign_tables(connection, _projections, size=size, origin=heads.origin, signer=heads.signer)
         write = upsert(_meta).values(name=TABLES, value=note)
         connection.execute(write.on_conflict_do_update(index_elements=["name"], set_={"value": note}))
 
     def _require_tables(self, connection: Connection) -> None:
         note = connection.execute(select(_meta.c.value).where(_meta.c.name == TABLES)).scalar()
-        size = self._believed(_newest_note(connection)).size
+        size = self._believed(newest_note(connection)).size
+        signer = self._heads.signer
         require_tables(
-            connection, _projections, note=note or "", size=size, origin=self._origin, signer=self._signer
+            connection, _projections, note=note or "", size=size, origin=self._heads.origin, signer=signer
         )
 
     def require_tables(self) -> None:
@@ -476,42 +510,3 @@ def _insert(
         insert(_nodes), [{"level": node.level, "idx": node.index, "hash": node.hash} for node in nodes]
     )
     return frontier
-
-
-def _newest_note(connection: Connection) -> bytes:
-    found = connection.execute(select(_checkpoints.c.note).order_by(_checkpoints.c.size.desc()).limit(1))
-    note = found.scalar()
-    if not isinstance(note, bytes):
-        raise Tampered("storage.no-checkpoint", "The ledger holds no checkpoint.")
-    return note
-
-
-def _record(seq: int, leaf: object) -> Record:
-    """Read the leaf stored as record ``seq``; raises Tampered when it is not that record."""
-    try:
-        record = Record.decode(leaf) if isinstance(leaf, bytes) else None
-    except BadInput as error:
-        raise _unreadable(seq, str(error)) from error
-    if record is None or record.seq != seq:
-        raise _unreadable(seq, "What stands in its place is not that record.")
-    return record
-
-
-def _unreadable(seq: int, why: str) -> Tampered:
-    return Tampered(
-        "ledger.unreadable",
-        "A record cannot be read.",
-        why=why,
-        next="Verify the ledger.",
-        place=f"record {seq}",
-    )
-
-
-def _reindexed(connection: Connection, row: Row[Any]) -> Record:
-    """The record of a row, after putting right the columns that are searched."""
-    record = _record(row.seq, row.leaf)
-    seq, time_ns, kind, subject = index_columns(record)
-    if (time_ns, kind, subject) != (row.time_ns, row.kind, row.subject):
-        right = update(_records).where(_records.c.seq == seq)
-        connection.execute(right.values(time_ns=time_ns, kind=kind, subject=subject))
-    return record

@@ -12,15 +12,12 @@ the newest one, which carries their running total, is in.
 
 from __future__ import annotations
 
-import hashlib
-
 from sqlalchemy import Connection, Table, select
 
+from gatewright.adapters.ledger_file import LEFT_OUT, tables_digest
 from gatewright.kernel.errors import GatewrightError, Tampered
 from gatewright.ledger.checkpoints import checkpoint_text, note_with_signature, open_checkpoint
 from gatewright.ports import Signer
-
-LEFT_OUT = ("segments",)
 
 
 def _digest(connection: Connection, documents: Table) -> bytes:
@@ -30,12 +27,7 @@ def _digest(connection: Connection, documents: Table) -> bytes:
         .where(documents.c.collection.not_in(LEFT_OUT))
         .order_by(documents.c.collection, documents.c.key)
     )
-    state = hashlib.sha256(b"gatewright tables v1\n")
-    for row in connection.execute(rows):
-        document = row.document if isinstance(row.document, bytes) else repr(row.document).encode()
-        for part in (row.collection.encode(), row.key.encode(), str(row.seq).encode(), document):
-            state.update(len(part).to_bytes(8, "big") + part)
-    return state.digest()
+    return tables_digest((row.collection, row.key, row.seq, row.document) for row in connection.execute(rows))
 
 
 def sign_tables(connection: Connection, documents: Table, *, size: int, origin: str, signer: Signer) -> str:

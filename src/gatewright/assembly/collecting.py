@@ -7,7 +7,9 @@ import selectors
 import sys
 from pathlib import Path
 
+from gatewright.assembly.cosigning import cosigning
 from gatewright.assembly.homes import open_home
+from gatewright.assembly.scrubbing import scrubbing
 from gatewright.assembly.settings import Settings, find_root
 from gatewright.kernel.errors import GatewrightError
 from gatewright.operations.collect import Collected, collect
@@ -27,14 +29,15 @@ def watch_home(start: Path) -> None:
     """Round after round until standard input ends, as it does with the parent; then once more.
 
     Where no segment is sealed the home is not even opened. A failure is said once and tried again later: what is sealed stays on disk until it is recorded.
+    Witnesses are asked beside it, in a thread of their own: none of them delays a round. So is the scrubber.
     """
     said = ""
-    with selectors.DefaultSelector() as parent:
+    with cosigning(start), scrubbing(start), selectors.DefaultSelector() as parent:
         parent.register(sys.stdin, selectors.EVENT_READ)
         pause = PERIOD_S
         while not parent.select(pause):
             said, pause = _round(start, said)
-    _round(start, said)
+        _round(start, said)
 
 
 def _round(start: Path, said: str) -> tuple[str, float]:

@@ -7,9 +7,10 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gatewright.adapters.durable_files import (
@@ -20,29 +21,32 @@ from gatewright.adapters.durable_files import (
     sync_folder,
     write_atomically,
 )
-from gatewright.adapters.key_files import KeyFolder
+from gatewright.adapters.key_files import DATA_KEY_FILE, KeyFolder
 from gatewright.adapters.local_blobs import LocalBlobs
 from gatewright.adapters.sqlite_ledger import SqliteLedger
 from gatewright.assembly.settings import (
     HOME_FOLDER,
+    LEDGER_FILE,
+    LOCK_FILE,
     SETTINGS_FILE,
+    TRUST_FILE,
     Settings,
     find_root,
     passphrase,
-    read_trust,
 )
-from gatewright.kernel.errors import Misuse, Tampered
+from gatewright.assembly.trusting import PUBLIC_FILE, home_keys, home_trust
+from gatewright.kernel.errors import DependencyFailed, Misuse, Tampered
 from gatewright.kernel.instants import Instant
 from gatewright.kernel.names import nearest_spelling, parse_name
+from gatewright.operations.forks import require_none
 from gatewright.operations.home import Home
 from gatewright.operations.initialise import default_policy, initialise
 from gatewright.operations.plans import publish, renew
 from gatewright.operations.projections import project
+from gatewright.operations.workers import publish_certificates, renew_certificate
+from gatewright.releases.trust import TrustRoot
 
-LEDGER_FILE = "ledger.db"
-LOCK_FILE = "lock"
 NEW_PREFIX = ".gatewright-new-"
-PUBLIC_FILE = 0o644
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +61,19 @@ class Made:
 
 
 class _Exclusive:
-    """The home's lock, which whoever is inside may enter again; clears up after who was killed inside."""
+    """The home's lock, which whoever is inside may enter again; clears up after who was killed inside.
 
-    def __init__(self, folder: Path) -> None:
+    ``gate`` is asked by whoever enters first, and raises where nothing may be recorded. Nobody gets in
+    whose public keys of the home, read before, are not in force any more.
+    """
+
+    gate: Callable[[], None] | None = None
+
+    def __init__(self, folder: Path, trust: TrustRoot) -> None:
         self._folder = folder
         self._lock = HomeLock(folder / LOCK_FILE)
         self._depth = 0
+        self._keys = trust.encode() + self._data_key()
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -73,6 +84,8 @@ class _Exclusive:
             if self._lock.unfinished:
                 remove_parts(self._folder)
                 self._lock.unfinished = False
+            if self._depth == 1:
+                self._enter()
             yield
         except BaseException:
             self._lock.unfinished = True
@@ -80,12 +93,39 @@ class _Exclusive:
         finally:
             self._depth -= 1
             if self._depth == 0:
+                self._keys = self._in_force()  # changed by whoever was inside, or as they were
                 self._lock.release()
+
+    def _enter(self) -> None:
+        if self._in_force() != self._keys:
+            raise DependencyFailed(
+                "assembly.keys-changed",
+                "Another command changed the keys of this home while this one ran.",
+                why="What it would sign with the old ones would not count.",
+                next="Run the command again.",
+            )
+        if self.gate is not None:
+            self.gate()
+
+    def _data_key(self) -> bytes:
+        place = self._folder / "keys" / DATA_KEY_FILE
+        return place.read_bytes() if place.is_file() else b""
+
+    def _in_force(self) -> bytes:
+        """The files of the public keys and of the data key as they are, empty where they cannot be read."""
+        try:
+            return (self._folder / TRUST_FILE).read_bytes() + self._data_key()
+        except OSError:
+            return b""
 
 
 @contextmanager
-def read_home(start: Path) -> Iterator[Home]:
-    """Open the home at or above ``start`` beside others; what records does so inside ``exclusive()``."""
+def read_home(start: Path, *, put_back: bool = False) -> Iterator[Home]:
+    """Open the home at or above ``start`` beside others; what records does so inside ``exclusive()``.
+
+    That raises in a home that was put back to an older state, unless ``put_back`` says that the caller
+    comes for just that.
+    """
     settings = Settings.read(find_root(start, os.environ))
     ledger = settings.folder / LEDGER_FILE
     if not ledger.is_file():
@@ -96,6 +136,8 @@ def read_home(start: Path) -> Iterator[Home]:
             place=str(ledger),
         )
     with _opened(settings, settings.folder) as home:
+        if not put_back and isinstance(home.exclusive, _Exclusive):
+            home.exclusive.gate = partial(require_none, home)
         yield home
 
 
@@ -108,8 +150,10 @@ def open_home(start: Path) -> Iterator[Home]:
     """
     with read_home(start) as home, home.exclusive():
         home.archive.require_tables()
+        publish_certificates(home)
         publish(home)
         renew(home)
+        renew_certificate(home)
         yield home
 
 
@@ -141,7 +185,7 @@ def create_home(root: Path, owner: str = "") -> Made:
         keys = KeyFolder(folder=draft / "keys", passphrase=secret)
         keys.create()
         trust = keys.trust(settings.origin, Instant(time.time_ns()))
-        write_atomically(draft / "trust.json", trust.encode(), PUBLIC_FILE)
+        write_atomically(draft / TRUST_FILE, trust.encode(), PUBLIC_FILE)
         make_folder(draft / "blobs")
         make_folder(draft / "segments")
         with _opened(settings, draft) as home:
@@ -166,28 +210,29 @@ def create_home(root: Path, owner: str = "") -> Made:
 
 @contextmanager
 def _opened(settings: Settings, folder: Path) -> Iterator[Home]:
-    keys = KeyFolder(folder=folder / "keys", passphrase=passphrase(os.environ))
-    trust = read_trust(folder)
+    trust = home_trust(folder)
+    exclusive = _Exclusive(folder, trust)
+    keys = home_keys(folder, trust)
     archive = SqliteLedger(
         folder / LEDGER_FILE,
         signer=keys.log,
         signer_pq=None if trust.log_pq is None else keys.log_pq,
-        origin=settings.origin,
+        origin=trust.origin,
         project=project,
     )
     try:
         yield Home(
             root=settings.root,
             folder=folder,
-            origin=settings.origin,
+            origin=trust.origin,
             archive=archive,
-            blobs=LocalBlobs(folder / "blobs", keys.data_key()),
+            blobs=LocalBlobs(folder / "blobs", keys.data_key(), also=keys.next_data_keys()),
             keys=keys,
             trust=trust,
             now=lambda: Instant(time.time_ns()),
             new_bytes=secrets.token_bytes,
             write=write_atomically,
-            exclusive=_Exclusive(folder),
+            exclusive=exclusive,
         )
     finally:
         archive.close()

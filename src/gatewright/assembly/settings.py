@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +19,22 @@ HOME_FORMAT = 1
 SETTINGS_FILE = "gatewright.toml"
 HOME_FOLDER = ".gatewright"
 TRUST_FILE = "trust.json"
+LEDGER_FILE = "ledger.db"
+LOCK_FILE = "lock"
 PASSPHRASE_BYTES = 1024
+
+WITNESSES = "witnesses"
 
 _KEYS = {"format", "origin"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Where a home is, and the origin by which its evidence names it."""
+    """Where a home is, the origin by which its evidence names it, and the addresses of its witnesses by name."""
 
     root: Path
     origin: str
+    witnesses: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -48,7 +54,9 @@ class Settings:
                 next=f"Put {SETTINGS_FILE} back from your version control.",
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BadInput("assembly.settings", f"{SETTINGS_FILE} cannot be read.", why=str(error)) from None
+            raise BadInput(
+                "assembly.settings", f"{SETTINGS_FILE} cannot be read.", why=str(error), place=str(place)
+            ) from None
         except OSError as error:
             raise DependencyFailed(
                 "assembly.settings-unreadable", f"{place} cannot be read.", why=str(error)
@@ -59,10 +67,10 @@ class Settings:
                 f"This home has format {values['format']}; this version of gatewright reads up to {HOME_FORMAT}.",
                 next="Upgrade gatewright; nothing was changed.",
             )
-        unknown = sorted(set(values) - _KEYS)
+        unknown = sorted(set(values) - _KEYS - {WITNESSES})
         if (
             unknown
-            or set(values) != _KEYS
+            or set(values) - {WITNESSES} != _KEYS
             or type(values["format"]) is not int
             or values["format"] != HOME_FORMAT
         ):
@@ -70,7 +78,12 @@ class Settings:
             raise BadInput("assembly.settings", f"{SETTINGS_FILE} {what}.", place=str(place))
         if not isinstance(values["origin"], str) or not values["origin"]:
             raise BadInput("assembly.settings", "origin must be text.", place=str(place))
-        return cls(root=root, origin=values["origin"])
+        witnesses = values.get(WITNESSES, {})
+        if not isinstance(witnesses, dict) or not all(isinstance(each, str) for each in witnesses.values()):
+            raise BadInput(
+                "assembly.settings", "[witnesses] must hold lines such as name = address.", place=str(place)
+            )
+        return cls(root=root, origin=values["origin"], witnesses=witnesses)
 
     def text(self) -> str:
         """The file that :meth:`read` reads."""
@@ -78,6 +91,22 @@ class Settings:
             "# A gatewright home. Everything kept is in .gatewright/ beside this file.\n"
             f'format = {HOME_FORMAT}\norigin = "{self.origin}"\n'
         )
+
+
+def with_witnesses(text: str, witnesses: Mapping[str, str]) -> str:
+    """The text of a settings file with these witnesses and all else as it was, comments included."""
+    kept, inside = [], False
+    for line in text.splitlines():
+        if line.lstrip().startswith("["):
+            inside = line.split("#")[0].strip() == f"[{WITNESSES}]"
+        if not inside:
+            kept.append(line)
+    lines = [
+        f"{json.dumps(name, ensure_ascii=False)} = {json.dumps(url, ensure_ascii=False)}"
+        for name, url in sorted(witnesses.items())
+    ]
+    table = [f"\n[{WITNESSES}]", *lines] if lines else []
+    return "\n".join(["\n".join(kept).rstrip(), *table, ""])
 
 
 def find_root(start: Path, environment: Mapping[str, str]) -> Path:
@@ -121,13 +150,12 @@ def passphrase(environment: Mapping[str, str]) -> bytes | None:
 
 def read_trust(folder: Path) -> TrustRoot:
     """The public keys of a home; Tampered when they are gone, for nothing else can stand in for them."""
-    from gatewright.releases.trust import (  # noqa: PLC0415 - who only looks for a home needs no cryptography
-        TrustRoot,
-    )
+    from gatewright.releases.fields import held  # noqa: PLC0415 - who only looks needs no cryptography
+    from gatewright.releases.trust import TrustRoot  # noqa: PLC0415 - the same
 
     place = folder / TRUST_FILE
     try:
-        return TrustRoot.decode(place.read_bytes())
+        return held(TRUST_FILE, TrustRoot.decode, place.read_bytes())
     except FileNotFoundError:
         raise Tampered(
             "assembly.trust-gone",

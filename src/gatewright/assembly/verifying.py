@@ -6,37 +6,50 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from gatewright.adapters.durable_files import HomeLock
 from gatewright.adapters.key_files import KeyFolder
-from gatewright.adapters.ledger_file import read_ledger
+from gatewright.adapters.ledger_file import read_ledger, require_whole
 from gatewright.adapters.local_blobs import LocalBlobs
+from gatewright.assembly.kept_keys import require_keys, require_settings
 from gatewright.assembly.settings import HOME_FOLDER, find_root, passphrase
+from gatewright.assembly.trusting import home_trust
 from gatewright.deployments.plan import PLAN_FILE_BYTES, ReleaseRef, TrafficPlan, read_plan
 from gatewright.kernel import canonical
 from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.digests import Digest
-from gatewright.kernel.errors import Misuse, Tampered
+from gatewright.kernel.errors import BadInput, Misuse, Tampered
 from gatewright.kernel.instants import Instant
+from gatewright.ledger.log_receipts import LOG_RECEIPT_BYTES
 from gatewright.ledger.receipts import PredictionRecord, Receipt
 from gatewright.ledger.segments import scan, verify_segment
-from gatewright.operations import verify
+from gatewright.operations import ledger_verification, receipt_verification, release_verification, verify
 from gatewright.operations.answers import Saved, request_in, saved_in
 from gatewright.operations.files import read_file
+from gatewright.operations.forks import put_back
 from gatewright.operations.log_folder import read_kept, verify_log
+from gatewright.operations.log_pass import Progress, say_nothing
+from gatewright.operations.log_promises import held_against
+from gatewright.operations.log_receipts import verify_proof
 from gatewright.operations.released import export
+from gatewright.operations.trust_files import FIRST_FILE, STEPS_FOLDER, versions
 from gatewright.operations.verify import Verified
+from gatewright.operations.verify_revocations import revocations
+from gatewright.operations.witnessed import notes_beside, witnessed_home
 from gatewright.ports import Blobs
-from gatewright.releases.trust import TrustRoot
+from gatewright.releases.fields import held
+from gatewright.releases.heads import Head, open_head
+from gatewright.releases.trust import TRUST_BYTES, TrustRoot
 from gatewright.releases.verification import VerifiedRelease
 
 TRUST_FILE = "trust.json"
 WORKERS_FOLDER = "workers"
-TRUST_BYTES = 65_536
+KEY_MISSING = "keys.missing"
 PASSPHRASE_NEEDED = "keys.passphrase-needed"  # noqa: S105 - the code of a refusal, no secret
 CAME_ALONG = "The keys came with the evidence: compare the fingerprint with the one the owner gave you."
 
@@ -47,6 +60,8 @@ class Trusted:
 
     ``home`` says that they are this home's own; ``compared`` that they have the fingerprint which the
     caller expected; ``came_along`` that they lie in the evidence itself.
+
+    ``since`` is the version that has the expected fingerprint, where the keys follow from an older one.
     """
 
     root: TrustRoot
@@ -54,12 +69,15 @@ class Trusted:
     home: bool
     compared: bool
     came_along: bool
+    since: int | None = None
 
     @property
     def sentence(self) -> str:
         """Whose keys, by the fingerprint that people compare."""
         whose = " (of this home)" if self.home else ""
         same = ", which is the expected one" if self.compared else ""
+        if self.since is not None:
+            same = f" (version {self.root.version}), which follows by signed steps from version {self.since}, the expected one"
         return f"Trusted keys: {self.root.origin}, fingerprint {self.root.fingerprint().hex}{same}{whose}."
 
     @property
@@ -72,7 +90,9 @@ class Trusted:
         return {
             "origin": self.root.origin,
             "fingerprint": self.root.fingerprint().hex,
+            "version": self.root.version,
             "compared": self.compared,
+            "since": self.since,
             "warning": self.warning,
         }
 
@@ -80,27 +100,44 @@ class Trusted:
 def trusted(place: Path | None, *, evidence: Path | None = None, fingerprint: str = "") -> Trusted:
     """The public keys to believe: those named, or the home's; Tampered unless they have ``fingerprint``.
 
-    ``fingerprint`` is the whole one or at least its first 16 hexadecimal characters.
+    ``fingerprint`` is the whole one or at least its first 16 hexadecimal characters. That of an older
+    version is followed through the signed steps in ``trust/`` beside ``trust.json``.
     """
     expected = _fingerprint(fingerprint)
     file = _trust_place(place)
     root = _trust(file)
-    found = root.fingerprint().hex
-    if not found.startswith(expected):
-        raise Tampered(
-            "assembly.other-fingerprint",
-            "The keys are not those you expect.",
-            why=f"Their fingerprint is {found}.",
-            next="Ask the owner for trust.json and its fingerprint, by two different ways.",
-            place=str(file),
-        )
+    since = _followed(file, root, expected)
     return Trusted(
         root=root,
         place=file,
         home=place is None,
         compared=bool(expected),
         came_along=place is not None and evidence is not None and _came_along(file, evidence),
+        since=since,
     )
+
+
+def _followed(file: Path, root: TrustRoot, expected: str) -> int | None:
+    """The older version whose fingerprint is the expected one; None where it is that of the keys themselves.
+
+    Raises Tampered where no version has it, and where the steps beside the file do not lead to it.
+    """
+    steps = file.name == TRUST_FILE and (file.parent / STEPS_FOLDER / FIRST_FILE).is_file()
+    known = list(versions(file.parent)) if steps else [root]
+    if root.fingerprint().hex.startswith(expected):
+        return None
+    since = next((each.version for each in known if each.fingerprint().hex.startswith(expected)), None)
+    if since is None:
+        raise Tampered(
+            "assembly.other-fingerprint",
+            "The keys are not those you expect.",
+            why=f"Their fingerprint is {root.fingerprint().hex} (version {root.version}), and no earlier version "
+            "that they follow from has the one you gave.",
+            next="Where yours is newer, this folder is old, or was put back: ask the owner for the newest trust.json "
+            "and trust/, and for the fingerprint by another way.",
+            place=str(file),
+        )
+    return since
 
 
 def _fingerprint(text: str) -> str:
@@ -122,12 +159,17 @@ def _came_along(file: Path, evidence: Path) -> bool:
 
 
 def verify_path(
-    path: Path, trust: Path | Trusted | None, *, request: Path | None = None, kept: Sequence[Path] = ()
+    path: Path,
+    trust: Path | Trusted | None,
+    *,
+    request: Path | None = None,
+    kept: Sequence[Path] = (),
+    say: Progress = say_nothing,
 ) -> Verified:
     """Verify one release folder, log, ledger, receipt or saved answer against a trust root given apart, or the home's.
 
     ``request`` is the JSON request that an answer belongs to, to compare its inputs; ``kept`` are
-    checkpoints that a log must extend.
+    checkpoints that a log must extend. ``say`` is told how far the reading of a log is.
     """
     kind = verify.what_is(path)
     whom = trust if isinstance(trust, Trusted) else trusted(trust, evidence=path)
@@ -144,25 +186,44 @@ def verify_path(
             next="Name the folder that 'gatewright evidence log' wrote.",
         )
     if kind == "release":
-        return verify.release_folder(path, whom.root)
+        return release_verification.release_folder(path, whom.root)
     if kind == "log":
-        return verify_log(path, whom.root, kept=[read_kept(each) for each in kept])
+        return verify_log(path, whom.root, kept=[read_kept(each) for each in kept], say=say)
+    if kind == "proof":
+        content = read_file(path, limit=LOG_RECEIPT_BYTES)
+        return verify_proof(content, whom.root, certificates(whom.place.parent))
     if kind == "ledger":
         found = read_ledger(path)
-        return verify.ledger(found.leaves, found.checkpoint, found.disagreements, whom.root)
+        return ledger_verification.ledger(found.leaves, found.checkpoint, found.disagreements, whom.root)
     folder = whom.place.parent
-    saved = saved_in(read_file(path, limit=verify.RECEIPT_BYTES))
+    saved = saved_in(read_file(path, limit=receipt_verification.RECEIPT_BYTES))
     if verify.is_export(folder):
-        known: VerifiedRelease | None = verify.exported(folder, whom.root)[0]
+        known: VerifiedRelease | None = release_verification.exported(folder, whom.root)[0]
     else:
         known = _own_release(saved, whom, needed=request is not None) if whom.home else None
-    return verify.receipt(
+    return receipt_verification.receipt(
         saved,
         whom.root,
-        _certificates(folder),
-        request=None if request is None else request_in(read_file(request, limit=verify.RECEIPT_BYTES)),
+        certificates(folder),
+        request=None
+        if request is None
+        else request_in(read_file(request, limit=receipt_verification.RECEIPT_BYTES)),
         known=known,
     )
+
+
+def verify_promise(path: Path, log: Path, whom: Trusted, say: Progress) -> Iterator[Verified]:
+    """Hold the promise of a saved answer or receipt against an exported log; both are verified first."""
+    if verify.what_is(path) != "receipt" or verify.what_is(log) != "log":
+        raise Misuse(
+            "assembly.promise",
+            "A saved answer is held against an exported log.",
+            next="Name both: gatewright verify ANSWER --log FOLDER",
+        )
+    yield verify_path(path, whom)
+    yield verify_log(log, whom.root, say=say)
+    token = saved_in(read_file(path, limit=receipt_verification.RECEIPT_BYTES)).token
+    yield held_against(token, log, whom.root)
 
 
 def _own_release(saved: Saved, whom: Trusted, *, needed: bool) -> VerifiedRelease | None:
@@ -175,14 +236,14 @@ def _own_release(saved: Saved, whom: Trusted, *, needed: bool) -> VerifiedReleas
     from gatewright.assembly.homes import read_home  # noqa: PLC0415 - needs the studio
 
     root = PredictionRecord.decode(Receipt.parse(saved.token).leaf).release
-    if not needed and _data_key(whom.place.parent) is None:
+    if not needed and data_key(whom.place.parent) is None:
         return None
     with tempfile.TemporaryDirectory(prefix="gatewright-release-") as place, read_home(whom.place) as home:
         try:
             folder = export(home, root.hex, Path(place) / "export")
         except Misuse:
             return None
-        return verify.exported(folder, whom.root)[0]
+        return release_verification.exported(folder, whom.root)[0]
 
 
 def verify_home(start: Path, whom: Trusted | None = None) -> Iterable[Verified]:
@@ -192,19 +253,42 @@ def verify_home(start: Path, whom: Trusted | None = None) -> Iterable[Verified]:
     says what was not.
     """
     folder = find_root(start, os.environ) / HOME_FOLDER
-    trust = _trust(folder / TRUST_FILE) if whom is None else whom.root
-    key = _data_key(folder)
+    yield from verify_kept(folder, home_trust(folder) if whom is None else whom.root)
+
+
+def verify_kept(folder: Path, trust: TrustRoot) -> Iterable[Verified]:
+    """The same of a home's folder, wherever it lies."""
+    key = data_key(folder)
     with HomeLock(folder / "lock"):  # the collector moves segments while it holds the lock
         found = read_ledger(folder / "ledger.db")
+        require_whole(folder / "ledger.db", origin=trust.origin, key=trust.log)
         digests = _segments(folder, trust)
         published = _published(folder)
-    yield verify.ledger(found.leaves, found.checkpoint, found.disagreements, trust)
-    yield verify.projections(found.leaves, found.documents)
-    yield verify.sealed_segments(found.leaves, digests)
+        beside = notes_beside(folder)  # while nobody appends: none of them is of a later head
+    _require_now(held("checkpoint", partial(open_head, trust=trust), found.checkpoint), trust)
+    yield put_back(
+        ledger_verification.ledger(found.leaves, found.checkpoint, found.disagreements, trust), found.leaves
+    )
+    if trust.version > 1:
+        yield ledger_verification.key_history(list(versions(folder)), found.leaves, trust)
+    yield from witnessed_home(beside, found.leaves, found.checkpoint, trust)
+    yield ledger_verification.projections(found.leaves, found.documents)
+    yield ledger_verification.sealed_segments(found.leaves, digests)
     _require_recorded(published, found.documents.get(("plan", "now")))
+    require_settings(folder, trust)
+    require_keys(
+        folder, trust, verify.certified_workers(trust, certificates(folder)), _people(found.documents)
+    )
     plan = read_plan(published, trust) if published else None
     if plan is not None:
         yield _verified_plan(plan, Instant(time.time_ns()))
+    if key is None and not (folder / "keys" / "data.key").exists():
+        raise Misuse(
+            "assembly.partly-verified",
+            "Not verified: the stored contents and the releases in them, which need the private keys.",
+            why="The folder keys/ of this home is not here.",
+            next="Put it back from where you keep a copy, and verify again.",
+        )
     if key is None:
         raise Misuse(
             "assembly.partly-verified",
@@ -212,20 +296,32 @@ def verify_home(start: Path, whom: Trusted | None = None) -> Iterable[Verified]:
             why="The keys of this home are encrypted, and no passphrase was given.",
             next="Set GATEWRIGHT_PASSPHRASE_FILE to a file that holds it, and verify again.",
         )
-    blobs = LocalBlobs(folder / "blobs", key)
+    blobs = LocalBlobs(folder / "blobs", key, also=next_data_keys(folder))
     yield _verify_blobs(blobs)
+    yield from revocations(found.documents, plan, trust, blobs)
     for endpoint in () if plan is None else plan.endpoints:
         for reference in endpoint.releases():
             yield _verify_reference(reference, endpoint.endpoint, trust, blobs)
 
 
-def _data_key(folder: Path) -> bytes | None:
-    """The key of the stored contents, or None where it is encrypted and no passphrase was given."""
+def _people(documents: Mapping[tuple[str, str], bytes]) -> Mapping[str, str]:
+    """The public key of each person, by principal, as verified tables have it."""
+    users = {key: canonical.decode(each) for (kind, key), each in documents.items() if kind == "users"}
+    return {principal: str(document["key"]) for principal, document in users.items()}
+
+
+def next_data_keys(folder: Path) -> tuple[bytes, ...]:
+    """The key that is becoming the data key, where a change of it was begun; needs what :func:`data_key` needs."""
+    return KeyFolder(folder=folder / "keys", passphrase=passphrase(os.environ)).next_data_keys()
+
+
+def data_key(folder: Path) -> bytes | None:
+    """The key of the stored contents; None where it is not here, or encrypted and no passphrase was given."""
     secret = passphrase(os.environ)
     try:
         return KeyFolder(folder=folder / "keys", passphrase=secret).data_key()
     except Misuse as error:
-        if error.code == PASSPHRASE_NEEDED:
+        if error.code in (PASSPHRASE_NEEDED, KEY_MISSING):
             return None
         raise
 
@@ -240,6 +336,18 @@ def _verify_blobs(blobs: LocalBlobs) -> Verified:
         sentence=f"All {count} stored contents are what their digests say.",
         facts={"blobs": count},
     )
+
+
+def _require_now(head: Head, trust: TrustRoot) -> None:
+    """A home's own ledger is signed with the keys of now: one signed with earlier ones is a copy put back."""
+    if head.era is not None:
+        raise Tampered(
+            "assembly.head-older",
+            "The ledger's checkpoint is signed with log keys that this home does not use any more.",
+            why=f"They were retired on {str(head.era.until)[:19]}Z, after {head.era.records:,} records.",
+            next=f"Restore the newest ledger.db; the public keys are of version {trust.version}.",
+            place="checkpoint",
+        )
 
 
 def _published(folder: Path) -> bytes:
@@ -294,7 +402,7 @@ def _verify_reference(reference: ReleaseRef, endpoint: str, trust: TrustRoot, bl
 
 def _segments(folder: Path, trust: TrustRoot) -> Mapping[str, Digest]:
     """The sealed segments whose signatures hold, by id: the digests of their files."""
-    workers = verify.certified_workers(trust, _certificates(folder))
+    workers = verify.certified_workers(trust, certificates(folder))
     digests: dict[str, Digest] = {}
     for path in sorted((folder / "segments").rglob("*.sealed")):
         content = read_file(path)
@@ -325,10 +433,16 @@ def _trust(place: Path) -> TrustRoot:
             f"There is no {place.name} in {place.parent}.",
             next="Name the folder that holds the owner's trust.json: --trust FOLDER",
         )
-    return TrustRoot.decode(read_file(place, limit=TRUST_BYTES))
+    try:
+        return TrustRoot.decode(read_file(place, limit=TRUST_BYTES))
+    except BadInput as error:
+        found = error.refusal
+        where = f"{place.name}: {found.place}" if found.place else place.name
+        raise BadInput(found.code, found.what, why=found.why, next=found.next, place=where) from None
 
 
-def _certificates(folder: Path) -> Iterable[bytes]:
+def certificates(folder: Path) -> Iterable[bytes]:
+    """The certificates of worker keys that lie beside the public keys, not yet believed."""
     return [
         read_file(path, limit=verify.STATEMENT_BYTES)
         for path in sorted((folder / WORKERS_FOLDER).glob("*.dsse.json"))

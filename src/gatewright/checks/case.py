@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.checks.osv import Advisory
+from gatewright.checks.osv_matching import Part
 from gatewright.datasets.table import Table
+from gatewright.kernel.digests import Digest
+from gatewright.kernel.instants import Instant
 from gatewright.models.signature import ModelSignature
 
 
@@ -63,6 +67,23 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """The imported advisories that name something here, and what is here.
+
+    ``digest`` is that of all imported advisories, of which there are ``count`` and of which the newest
+    import was at ``imported``, ``age_days`` whole days before the question; ``parts`` are the
+    distributions of the environment and the model version.
+    """
+
+    digest: Digest
+    imported: Instant
+    age_days: int
+    count: int
+    advisories: tuple[Advisory, ...]
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One model version against one dataset version.
 
@@ -71,7 +92,8 @@ class Case:
     column in all of them; ``sensitive`` names columns that describe protected groups; ``slices``
     names further columns to slice by. ``folds`` is empty where the version has no recipe, and where it
     could not be trained on one of them (``no_folds`` then says why);
-    ``shuffled`` where features were not shuffled. ``seed`` drives every random choice of a check.
+    ``shuffled`` where features were not shuffled. ``known`` is None where no advisories were imported.
+    ``seed`` drives every random choice of a check.
     """
 
     signature: ModelSignature
@@ -86,4 +108,5 @@ class Case:
     folds: tuple[Fold, ...] = ()
     no_folds: str = ""
     shuffled: tuple[Shuffled, ...] = ()
+    known: Known | None = None
     seed: int = 0

@@ -26,6 +26,7 @@ from gatewright.checks.performance import (
     slices,
     weak_slices,
 )
+from gatewright.checks.security import advisories
 from gatewright.kernel.canonical import Json, decode, encode
 from gatewright.kernel.errors import GatewrightError
 from gatewright.models.signature import Task
@@ -111,6 +112,10 @@ CHECKS: tuple[Check, ...] = (
     Check(
         name=latency.NAME, title=latency.TITLE, run=latency.run,
         parameters_type=latency.Parameters, metrics=latency.METRICS,
+    ),
+    Check(
+        name=advisories.NAME, title=advisories.TITLE, run=advisories.run,
+        parameters_type=advisories.Parameters, metrics=advisories.METRICS,
     ),
 )  # fmt: skip
 

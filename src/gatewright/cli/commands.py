@@ -8,27 +8,32 @@ import typer
 from typer.core import TyperGroup
 
 from gatewright.cli import (
+    advisories,
     comparing,
     data,
     evidence,
     handing_over,
+    judging,
     keys,
     life,
     models,
+    packing,
     past,
     policies,
     releases,
     serving,
     start,
+    storing,
     traffic,
     training,
     users,
+    witnesses,
 )
 from gatewright.kernel.version import VERSION
 
 ORDER = (
     "init", "demo", "data", "model", "train", "policy", "check", "compare", "ship", "release", "approve", "deploy",
-    "rollback", "stop", "resume", "undeploy", "limit", "serve", "collect", "example", "status", "history", "why", "verify", "evidence", "key", "user",
+    "rollback", "stop", "resume", "undeploy", "limit", "serve", "collect", "example", "status", "history", "why", "verify", "scrub", "backup", "restore", "recover", "evidence", "advisory", "witness", "key", "user",
 )  # fmt: skip
 
 
@@ -78,10 +83,15 @@ training.register(app)
 life.register(app)
 traffic.register(app)
 comparing.register(app)
+judging.register(releases.app)
 app.add_typer(releases.app, name="release")
 serving.register(app)
 evidence.register(app)
 past.register(app)
+storing.register(app)
+packing.register(handing_over.app)
 app.add_typer(handing_over.app, name="evidence")
+app.add_typer(advisories.app, name="advisory")
 app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")
+app.add_typer(witnesses.app, name="witness")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,7 +30,16 @@ def status(json: options.Json = False) -> None:
     """
     from gatewright.assembly.counting import counted
     from gatewright.cli import show
-    from gatewright.cli.standing import counts, tell_traffic, tell_workers
+    from gatewright.cli.judging import tell_judgements
+    from gatewright.cli.standing import (
+        counts,
+        tell_advisories,
+        tell_keys,
+        tell_stored,
+        tell_traffic,
+        tell_witnesses,
+        tell_workers,
+    )
     from gatewright.operations.catalogue import body_of
     from gatewright.operations.status import status as read
 
@@ -44,6 +53,9 @@ def status(json: options.Json = False) -> None:
     )
     show.line(f"Fingerprint of its keys: {found.fingerprint.hex}")
     tell_traffic(found, count)
+    tell_judgements(found)
+    tell_advisories(found)
+    tell_keys(found)
     for waiting in found.waiting:
         said = f"has {waiting.have} of {waiting.need} approvals"
         show.line(f"{waiting.ref} ({waiting.root[:12]}…) is released, not live; it {said}.", style="yellow")
@@ -51,7 +63,9 @@ def status(json: options.Json = False) -> None:
         f"Predictions recorded in the ledger: {found.predictions:,}; "
         f"sealed segments not collected yet: {found.segments_waiting}. Refusals recorded: {found.refusals}."
     )
+    tell_witnesses(found)
     tell_workers(found)
+    tell_stored(found)
 
 
 Kept = Annotated[
@@ -63,12 +77,23 @@ Kept = Annotated[
     ),
 ]
 
+Request = Annotated[
+    Path | None, typer.Option("--request", help="Request as it was sent, to compare an answer's inputs.")
+]
+
+Log = Annotated[
+    Path | None,
+    typer.Option(
+        "--log", metavar="FOLDER", help="Exported log that must hold what the answer's receipt promised."
+    ),
+]
+
 
 def verify(
     what: Annotated[
         Path | None,
         typer.Argument(
-            help="Exported release or log, ledger.db, saved answer or receipt (default: everything of the home)."
+            help="Evidence pack, exported release or log, ledger.db, saved answer or receipt (default: everything of the home)."
         ),
     ] = None,
     trust: Annotated[
@@ -85,23 +110,30 @@ def verify(
             "--fingerprint", help="Fingerprint that the owner gave you, or its first 16 characters or more."
         ),
     ] = "",
-    request: Annotated[
-        Path | None,
-        typer.Option("--request", help="Request as it was sent, to compare an answer's inputs."),
-    ] = None,
+    request: Request = None,
     kept: Kept = None,
+    log: Log = None,
+    answer: Annotated[
+        Path | None,
+        typer.Option("--answer", help="Saved answer that an evidence pack must prove."),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Verify evidence, offline. Exit code 3 names the first thing that does not hold.
 
     Example: gatewright verify answer.json --trust owner --fingerprint edb2c4a19f0e7d35
     """
-    from gatewright.assembly.verifying import trusted, verify_home, verify_path
+    from gatewright.assembly.packs import is_pack
+    from gatewright.assembly.verifying import trusted, verify_home
     from gatewright.cli import exits, show
+    from gatewright.cli.packing import verify_packed
     from gatewright.kernel.errors import Misuse
 
     if what is None:
-        _require_nothing_beside(request, kept)
+        _require_nothing_beside(request, kept, log)
+    elif is_pack(what):
+        verify_packed(what, trust, fingerprint, answer=answer, request=request, kept=kept or (), json=json)
+        return
     whom = trusted(trust, evidence=what, fingerprint=fingerprint)
     if not json:
         show.line(whom.sentence)
@@ -110,11 +142,7 @@ def verify(
     found: list[Verified] = []
     missing: Refusal | None = None
     try:
-        for one in (
-            verify_home(Path.cwd(), whom)
-            if what is None
-            else (verify_path(what, whom, request=request, kept=kept or ()),)
-        ):
+        for one in verify_home(Path.cwd(), whom) if what is None else _named(what, whom, request, kept, log):
             found.append(one)
             if not json:
                 show.done(one.sentence)
@@ -127,7 +155,26 @@ def verify(
         raise typer.Exit(exits.WRONG_USE)
 
 
-def _require_nothing_beside(request: Path | None, kept: Sequence[Path] | None) -> None:
+def _named(
+    what: Path, whom: Trusted, request: Path | None, kept: Sequence[Path] | None, log: Path | None
+) -> Iterable[Verified]:
+    """What is verified where evidence was named."""
+    from gatewright.assembly.verifying import verify_path, verify_promise
+    from gatewright.cli.show import records_read
+    from gatewright.kernel.errors import Misuse
+
+    if log is None:
+        return (verify_path(what, whom, request=request, kept=kept or (), say=records_read),)
+    if request or kept:
+        raise Misuse(
+            "cli.log",
+            "--log goes with an answer alone.",
+            next="Verify the request with the answer, and the kept checkpoint with the log, in calls of their own.",
+        )
+    return verify_promise(what, log, whom, records_read)
+
+
+def _require_nothing_beside(request: Path | None, kept: Sequence[Path] | None, log: Path | None) -> None:
     """Raise Misuse for what belongs to evidence that was not named."""
     from gatewright.kernel.errors import Misuse
 
@@ -142,6 +189,12 @@ def _require_nothing_beside(request: Path | None, kept: Sequence[Path] | None) -
             "cli.kept",
             "A kept checkpoint is compared with an exported log, and none was named.",
             next="Name the folder first: gatewright verify LOG --kept CHECKPOINT",
+        )
+    if log is not None:
+        raise Misuse(
+            "cli.log",
+            "An answer is held against a log, and none was named.",
+            next="Name the saved answer first: gatewright verify ANSWER --log FOLDER",
         )
 
 

@@ -29,6 +29,7 @@ INTERNAL = 70
 INTERRUPTED = 130
 WRONG_USE = 2
 TAMPERED = 3
+FAILED = 4
 
 CODES: tuple[tuple[type[GatewrightError], int], ...] = (
     (ApprovalNeeded, 5),

@@ -1,7 +1,8 @@
-"""``key``: the API keys of an endpoint."""
+"""``key``: the API keys of an endpoint, and the keys that speak for the home."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,14 +19,26 @@ SHOWN = {
     "top": "the label and the scores of the {} best classes",
     "round": "numbers with {} decimals",
 }
-app = typer.Typer(help="API keys: list, add, revoke.", no_args_is_help=True, rich_markup_mode=None)
+PARTS = ("release", "log", "worker", "data", "root")
+app = typer.Typer(
+    help="API keys of endpoints, and the home's own keys: list, rotate, revoke.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 Endpoint = Annotated[str, typer.Argument(help="Endpoint that the key admits to.")]
 
 
 @app.command("list")
-def list_(endpoint: Endpoint, json: options.Json = False) -> None:
-    """List the API keys that an endpoint takes, with their bounds. No key itself is kept anywhere.
+def list_(
+    endpoint: Annotated[
+        str, typer.Argument(help="Endpoint whose API keys to list (default: the keys of the home itself).")
+    ] = "",
+    json: options.Json = False,
+) -> None:
+    """List the API keys that an endpoint takes, with their bounds; or the keys that speak for the home.
+
+    No API key itself is kept anywhere.
 
     Example: gatewright key list loans
     """
@@ -34,6 +47,9 @@ def list_(endpoint: Endpoint, json: options.Json = False) -> None:
     from gatewright.operations import keys
     from gatewright.operations.catalogue import body_of
 
+    if not endpoint:
+        _list_home_keys(json=json)
+        return
     with options.home_beside_others() as home:
         found = tuple(keys.keys(home, endpoint))
     if json:
@@ -94,6 +110,132 @@ def revoke(
         show.as_json(_plain(changed))
         return
     show.done(f"{endpoint} takes the API key {changed.entry.id} no more (plan {changed.entry.plan_number}).")
+
+
+def _list_home_keys(*, json: bool) -> None:
+    from gatewright.cli import show
+    from gatewright.operations.catalogue import body_of
+    from gatewright.operations.home_keys import home_keys
+
+    with options.home_beside_others() as home:
+        found, version = home_keys(home), home.trust.version
+        fingerprint = home.trust.fingerprint().hex
+    if json:
+        listed = [body_of(each) for each in found]
+        show.as_json({"version": version, "fingerprint": fingerprint, "keys": listed})
+        return
+    show.line(f"Version {version} of the public keys, fingerprint {fingerprint}")
+    show.table(
+        ("role", "algorithm", "id", "since", "until", "state"),
+        (
+            (
+                each.role,
+                each.algorithm,
+                each.id,
+                each.since[:10],
+                each.until[:10] or "–",
+                f"{each.state}, kept elsewhere" if each.here is False else each.state,
+            )
+            for each in found
+        ),
+    )
+
+
+@app.command()
+def rotate(
+    part: Annotated[str, typer.Argument(help="Which keys: release, log, worker, data or root.")],
+    compromised: Annotated[
+        bool,
+        typer.Option("--compromised", help="Somebody else may hold the old ones: revoke them."),
+    ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the root keys, where 'key root' took them out of the home."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the private halves of the old keys where they are.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Put new keys in force at once; what the old ones signed properly goes on counting.
+
+    Running workers take them within a second and lose no request; for the data key, which encrypts what
+    is stored, they have to be stopped. Release, log and root keys make a new version of trust.json,
+    signed by the root keys: whoever holds an older fingerprint gets to it by the folder trust/.
+
+    Example: gatewright key rotate release
+    """
+    from gatewright.assembly.rotating import rotate_home
+    from gatewright.cli import show
+    from gatewright.kernel.errors import Misuse
+
+    if part not in PARTS:
+        raise Misuse(
+            "cli.key-part",
+            f"There are no {part[:40]!r} keys to rotate.",
+            next=f"Name one of: {', '.join(PARTS)}.",
+        )
+    if part == "data":
+        _rotate_data(json=json)
+        return
+    rotated = rotate_home(Path.cwd(), part, compromised=compromised, root=root, keep=keep)
+    if json:
+        show.as_json(
+            {
+                "part": rotated.part,
+                "before": [key.id for key in rotated.before],
+                "after": [key.id for key in rotated.after],
+                "compromised": rotated.compromised,
+                "version": rotated.version,
+                "fingerprint": rotated.fingerprint,
+                "vouched": rotated.vouched,
+            }
+        )
+        return
+    old = "revoked" if rotated.compromised else "retired"
+    show.done(f"New {part} keys are in force; the old ones are {old}.")
+    if rotated.vouched:
+        show.line(f"  The new keys vouch for {rotated.vouched} releases that the old ones had signed.")
+    show.line(f"  Public keys: version {rotated.version}, fingerprint {rotated.fingerprint}")
+    show.hint("Publish trust.json and the folder trust/ with every export; 'key list' shows all keys.")
+
+
+def _rotate_data(*, json: bool) -> None:
+    from gatewright.assembly.rewrapping import change_data_key
+    from gatewright.cli import show
+
+    changed = change_data_key(Path.cwd())
+    if json:
+        show.as_json({"part": "data", "contents": changed.contents, "segments": changed.segments})
+        return
+    show.done(
+        f"A new data key is in force: {changed.contents:,} contents and {changed.segments:,} files of records "
+        "have their keys under it. The old one is gone."
+    )
+    show.hint("Backups from before hold the old key: make a new one.")
+
+
+@app.command("root")
+def root_(
+    to: Annotated[Path, typer.Option(help="Folder that takes the root keys, such as one on a USB stick.")],
+    json: options.Json = False,
+) -> None:
+    """Take the root keys out of the home: copied, the copy proved, then removed here.
+
+    Only they can change which keys speak for the home; nothing else needs them.
+
+    Example: gatewright key root --to /media/usb/gatewright-root
+    """
+    from gatewright.assembly.rotating import move_root
+    from gatewright.cli import show
+
+    moved = move_root(Path.cwd(), to)
+    if json:
+        show.as_json({"folder": str(moved.folder), "ids": list(moved.ids)})
+        return
+    show.done(f"The root keys lie in {moved.folder} now, and no more in this home.")
+    show.line("  Make a second copy, and keep both apart: without them no key of this home can be replaced.")
+    show.hint(f"To rotate keys bring them: gatewright key rotate release --root {moved.folder}")
 
 
 def limit_key(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from gatewright.cli import exits
 from gatewright.cli.commands import app
-from gatewright.kernel.errors import GatewrightError, Refusal
+from gatewright.kernel.errors import DependencyFailed, GatewrightError, Refusal
 
 MACHINE = "--json"
 
@@ -30,11 +30,31 @@ def run() -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.DONE
+    except ModuleNotFoundError as error:
+        missing = _not_installed(error)
+        if missing is None:
+            return _unexpected(error)
+        _say(missing.refusal)
+        return exits.exit_code(missing)
     except Exception as error:  # noqa: BLE001 - the last resort: nothing may end in a bare traceback
         return _unexpected(error)
     if result == exits.INTERRUPTED:  # what the parser makes of an interrupt
         return _interrupted()
     return result if isinstance(result, int) else exits.DONE
+
+
+def _not_installed(error: ModuleNotFoundError) -> DependencyFailed | None:
+    """What to do where a package is missing that the serving and verifying set does without."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "gatewright"):
+        return None
+    return DependencyFailed(
+        "cli.not-installed",
+        f"This command needs the package {package!r}, which is not installed here.",
+        why="The plain installation serves and verifies: 'gatewright verify' and 'gatewright serve' with "
+        "a mounted folder need no more.",
+        next="Run it where the whole is installed: pip install 'gatewright[studio]'",
+    )
 
 
 def _interrupted() -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 """Characters of a digest that people are shown; ``--json`` has them all."""
+ROWS = 500
+"""Changes of one table; a long past is shown in several, so that it is never held whole."""
 
 
 def register(app: typer.Typer) -> None:
@@ -61,40 +64,43 @@ def history(
             return
         if any(between):
             start, stop = (past.moment_in(text, now) for text in between)
-            acts = tuple(past.between(home, start, stop, endpoint=endpoint))
-            found: Any = {"from": str(start), "to": str(stop), "changes": [act.document() for act in acts]}
+            acts = past.between(home, start, stop, endpoint=endpoint)
+            window: dict[str, str] | None = {"from": str(start), "to": str(stop)}
             nothing = f"Nothing changed from {start} to {stop}."
         else:
-            acts = tuple(past.every_change(home, endpoint=endpoint))
-            found, nothing = [act.document() for act in acts], "Nothing was ever live."
-    if json:
-        show.as_json(found)
-    elif acts:
-        _tell_acts(acts)
-    else:
-        show.line(nothing)
+            acts = past.every_change(home, endpoint=endpoint)
+            window, nothing = None, "Nothing was ever live."
+        if json:
+            show.as_json_list((act.document() for act in acts), name="changes", beside=window)
+        elif not _tell_acts(acts):
+            show.line(nothing)
 
 
-def _tell_acts(acts: Iterable[Act]) -> None:
+def _tell_acts(acts: Iterable[Act]) -> int:
+    """Show the changes, a table for each so many; returns how many there were."""
     from gatewright.cli import show
     from gatewright.cli.show import escape
 
-    show.table(
-        ("time", "act", "champion", "root", "what changed", "by", "no."),
-        (
+    told, acts = 0, iter(acts)
+    while page := tuple(islice(acts, ROWS)):
+        told += len(page)
+        show.table(
+            ("time", "act", "champion", "root", "what changed", "by", "no."),
             (
-                show.seconds(each.time),
-                each.act,
-                _where(each.text("ref"), each.text("endpoint")),
-                each.text("root")[:8] or "–",
-                escape(each.what) or "–",
-                escape(each.by),
-                str(each.record),
-            )
-            for each in acts
-        ),
-        right=("no.",),
-    )
+                (
+                    show.seconds(each.time),
+                    each.act,
+                    _where(each.text("ref"), each.text("endpoint")),
+                    each.text("root")[:8] or "–",
+                    escape(each.what) or "–",
+                    escape(each.by),
+                    str(each.record),
+                )
+                for each in page
+            ),
+            right=("no.",),
+        )
+    return told
 
 
 def _where(ref: str, endpoint: str) -> str:
@@ -186,6 +192,8 @@ def _tell_grounds(each: Seated) -> None:
     )
     show.line(f"    approved by {said or 'nobody: the policy asked for no approval'};")
     show.line(f"    deployed {_by(found.deployed)}, decision {found.decision.hex[:SHOWN]}….")
+    if found.revoked:
+        show.line(f"    It was revoked later, {show.seconds(found.revoked)}.", style="red")
 
 
 def why(
@@ -211,7 +219,7 @@ def why(
     from gatewright.operations.answers import RECEIPT_MARK, request_in, saved_in
     from gatewright.operations.catalogue import body_of
     from gatewright.operations.files import read_file
-    from gatewright.operations.verify import RECEIPT_BYTES
+    from gatewright.operations.receipt_verification import RECEIPT_BYTES
     from gatewright.operations.why import why as told
 
     content = (

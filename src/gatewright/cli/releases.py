@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from gatewright.operations.catalogue import Release
     from gatewright.operations.home import Home
 
-app = typer.Typer(help="Releases: create, list, show, export.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Releases: create, list, show, export, revoke.", no_args_is_help=True, rich_markup_mode=None
+)
 
 SHOWN = 12
 """Characters of a digest that people are shown; ``--json`` has them all."""
@@ -22,16 +24,31 @@ Named = Annotated[str, typer.Argument(help="NAME, NAME@VERSION or the beginning 
 
 
 @app.command()
-def create(model: Named, policy: options.Policy = None, json: options.Json = False) -> None:
+def create(
+    model: Named,
+    policy: options.Policy = None,
+    waive: Annotated[
+        list[str] | None,
+        typer.Option(help="Rule to waive, by its check or whole sentence; may be given again."),
+    ] = None,
+    until: Annotated[str, typer.Option(help="When the waiver ends, for example 2026-09-30 (UTC).")] = "",
+    reason: Annotated[str, typer.Option(help="Why it is waived, in your words; kept encrypted.")] = "",
+    as_: Annotated[str, typer.Option("--as", help="Who waives it; somebody else must approve.")] = "",
+    json: options.Json = False,
+) -> None:
     """Sign one root over a checked model version, its report, its verdict and the policy.
+
+    A rule that does not hold can be waived where the policy gives leave: openly, for a time.
 
     Example: gatewright release create loans@2
     """
     from gatewright.cli import show
+    from gatewright.cli.judging import waiving
     from gatewright.operations import release
 
+    wanted = waiving(waive, until, reason, as_)
     with options.home() as home:
-        made = release.create(home, model, policy_file=policy)
+        made = release.create(home, model, policy_file=policy, waiving=wanted)
         told = plain(home, made)
     if json:
         show.as_json(told)
@@ -40,6 +57,8 @@ def create(model: Named, policy: options.Policy = None, json: options.Json = Fal
     show.line(
         f"  Tier {made.tier}: {made.approvals_needed} approval{'s' if made.approvals_needed != 1 else ''} needed."
     )
+    for waived in told["waivers"]:
+        show.line(f"  Waived until {waived['until'][:10]}: {waived['rule']}.", style="yellow")
     show.hint(f"Next: gatewright approve {made.ref} --as NAME   then: gatewright deploy {made.ref}")
 
 
@@ -71,7 +90,7 @@ def list_(json: options.Json = False) -> None:
                 t["ref"],
                 t["root"][:SHOWN],
                 t["tier"],
-                f"{len(t['approvals'])} of {t['approvals_needed']}",
+                "revoked" if t["revoked"] else f"{len(t['approvals'])} of {t['approvals_needed']}",
                 ", ".join(t["live"]) or "–",
             )
             for t in told
@@ -94,6 +113,10 @@ def show_(name: Named, json: options.Json = False) -> None:
         show.as_json(told)
         return
     show.line(f"{told['ref']}   root {told['root'][:SHOWN]}   (whole digests: --json)")
+    if told["revoked"]:
+        show.line(f"  It is revoked ({told['revoked']['reason']}): it never answers again.", style="red")
+    for waived in told["waivers"]:
+        show.line(f"  Waived until {waived['until'][:10]}: {waived['rule']}.", style="yellow")
     for of, digests in (("file", told["resources"]), ("statement", told["statements"])):
         show.table((of, "sha256"), ((name, digests[name][:SHOWN]) for name in sorted(digests)))
 
@@ -186,9 +209,13 @@ def plain(home: Home, made: Release) -> dict[str, Any]:
     """The JSON form of a release with what stands beside it."""
     from gatewright.operations import released
     from gatewright.operations.catalogue import body_of
+    from gatewright.operations.revocations import revoked
 
+    taken_back = revoked(home, made.root)
     return {
         **body_of(made),
+        "revoked": None if taken_back is None else body_of(taken_back),
+        "waivers": [body_of(entry) for entry in released.waivers(home, made.root)],
         "approvals": [body_of(entry) for entry in released.approvals(home, made.root)],
         "statements": {name: digest.hex for name, digest in released.statements(home, made).items()},
     }

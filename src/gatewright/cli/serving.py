@@ -210,25 +210,33 @@ def collect(
 
     'gatewright serve' does so by itself. This is for records that were copied from elsewhere, and for
     those that a server left. What is recorded already changes nothing. Exit 3 where a file does not hold: it
-    stays where it is.
+    stays where it is. Then the home's witnesses are asked to cosign: exit 4 where one does not answer,
+    3 where one has seen what this log does not hold.
 
     Example: gatewright collect
     """
     from gatewright.assembly.collecting import collect_home, watch_home
+    from gatewright.assembly.witness_calls import cosign_home
     from gatewright.cli import exits, show
+    from gatewright.cli.witnesses import round_exit, tell_round, told_round
 
     if watch:
         watch_home(Path.cwd())
         return exits.DONE
     found = collect_home(Path.cwd())
+    asked = cosign_home(Path.cwd())
     if json:
-        show.as_json(
-            {"segments": found.segments, "predictions": found.predictions, "problems": list(found.problems)}
-        )
+        facts = {
+            "segments": found.segments,
+            "predictions": found.predictions,
+            "problems": list(found.problems),
+        }
+        show.as_json(facts if asked is None else {**facts, "witnesses": told_round(asked)})
     else:
         segments = f"{found.segments:,} segment{'s' if found.segments != 1 else ''}"
         predictions = f"{found.predictions:,} prediction{'s' if found.predictions != 1 else ''}"
         show.done(f"{segments}, {predictions} recorded.")
         for problem in found.problems:
             show.err.print(f"[red]✗[/] {show.escape(problem)}")
-    return exits.TAMPERED if found.problems else exits.DONE
+        tell_round(asked)
+    return exits.TAMPERED if found.problems else round_exit(asked)

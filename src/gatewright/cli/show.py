@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from tempfile import TemporaryFile
+from textwrap import indent
 from typing import Any
 
 from rich import markup
@@ -26,10 +29,14 @@ ACCENT = "cyan"
 HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 """Unicode categories that a reader cannot see or that act on the terminal."""
 _UNUSUAL = re.compile(r"[^\x20-\x7e]")
+INDENT = 2
 WHOLE = 40
 """A longer word of a table, such as a digest, may be broken where there is no room."""
 GAP = 3
 """What stands between two columns."""
+STEP = 1_000_000
+_BLOCK = 65_536
+"""How many records a log is read at once."""
 MARKS = {
     "passed": ("green", "✓"),
     "ok": ("green", "✓"),
@@ -68,7 +75,29 @@ def _hidden(letter: str) -> bool:
 
 def as_json(value: Any) -> None:
     """Print one JSON document; what acts on a terminal or cannot be seen is escaped, as JSON allows."""
-    sys.stdout.write(_safe(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)) + "\n")
+    sys.stdout.write(_safe(json.dumps(value, indent=INDENT, ensure_ascii=False, sort_keys=True)) + "\n")
+
+
+def as_json_list(items: Iterable[Any], *, name: str, beside: Mapping[str, Any] | None = None) -> None:
+    """Print one JSON document of many items: a list, or an object with the list under ``name``.
+
+    What cannot be finished prints nothing; until then the items lie in a temporary file, so that one
+    of them at a time is held. ``name`` comes before the names in ``beside``.
+    """
+    deep = 0 if beside is None else INDENT
+    with TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as spool:
+        count = 0
+        for count, item in enumerate(items, 1):
+            written = json.dumps(item, indent=INDENT, ensure_ascii=False, sort_keys=True)
+            spool.write(",\n" if count > 1 else "\n")
+            spool.write(indent(_safe(written), " " * (deep + INDENT)))
+        spool.seek(0)
+        sys.stdout.write("[" if beside is None else f'{{\n  "{name}": [')
+        shutil.copyfileobj(spool, sys.stdout)
+        sys.stdout.write(f"\n{' ' * deep}]" if count else "]")
+    for key, value in sorted((beside or {}).items()):
+        sys.stdout.write(f',\n  "{key}": {_safe(json.dumps(value, ensure_ascii=False))}')
+    sys.stdout.write("\n" if beside is None else "\n}\n")
 
 
 def _safe(document: str) -> str:
@@ -108,6 +137,12 @@ def hint(text: str) -> None:
 def progress(text: str) -> None:
     """Say what is going on, on standard error."""
     err.print(f"[dim]· {escape(text)}[/]")
+
+
+def records_read(done: int, of: int) -> None:
+    """Say how many records of a log were read, each time another million is done."""
+    if of >= STEP and (done == of or done // STEP > (done - _BLOCK) // STEP):
+        progress(f"{done:,} of {of:,} records read.")
 
 
 def table(

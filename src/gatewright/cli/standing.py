@@ -51,11 +51,38 @@ def tell_traffic(found: Status, count: Mapping[str, Counted]) -> None:
         show.line(f"{key.endpoint}: key {key.id}{f' ({key.name})' if key.name else ''} {limits(key)}.")
 
 
+def tell_advisories(found: Status) -> None:
+    """Show to people which live releases a published advisory names."""
+    for warning in found.advisories:
+        show.line(warning, style="red")
+    if found.advisories:
+        show.hint("See which, and what mends them: gatewright advisory check")
+
+
+def tell_keys(found: Status) -> None:
+    """Show to people that the home's keys expire soon, where they do."""
+    if found.keys_warning:
+        show.line(found.keys_warning, style="red")
+        show.hint(
+            "Put new ones in force: gatewright key rotate release, log and root. What was signed stays valid."
+        )
+
+
+def tell_witnesses(found: Status) -> None:
+    """Show to people who cosigned how much of the log, and what went wrong there."""
+    for one in found.witnesses:
+        missing = found.records > one.size
+        what = f"cosigned {one.size:,} of {found.records:,} records" if missing else "cosigned every record"
+        show.line(f"Witness {one.witness} {what}.", style="yellow" if missing else "")
+    for problem in found.witness_problems:
+        show.line(problem, style="red")
+
+
 def _rows(entry: Endpoint) -> Iterator[tuple[str, str, str, str, str]]:
     """The champion and what stands beside it; the share is of the requests, with arms of the subjects."""
     name = f"{escape(entry.endpoint)} [red]✗ stopped[/]" if entry.stopped else escape(entry.endpoint)
     rest = WHOLE - sum(each.share for each in entry.placed)
-    state = " again, after a rollback" if entry.state == "rolled-back" else ""
+    state = {"rolled-back": " again, after a rollback", "revoked": ", revoked"}.get(entry.state, "")
     yield name, entry.ref, entry.root.hex[:8], f"champion{state}", _share(entry, rest)
     for each in entry.placed:
         place = f"arm {escape(each.name)}" if each.place == "arm" else each.place
@@ -154,6 +181,23 @@ def tell_workers(found: Status) -> None:
     for sentence in sorted({str(each.get("sentence")) for each in refusals if isinstance(each, Mapping)}):
         show.line(f"  The newest plan was not taken: {sentence}", style="red")
     _tell_collector(found, serves=bool(serving))
+
+
+def tell_stored(found: Status) -> None:
+    """Show to people whether what is stored holds: damage, the scrubber's last pass, a home that was put back."""
+    if found.put_back:
+        show.line(found.put_back, style="red")
+    for each in found.damaged:
+        show.line(f"Damaged: {each.what} {escape(each.place)}: {escape(each.found)}", style="red")
+    if found.damaged:
+        show.hint("Put it back from a backup, then: gatewright scrub")
+    done = found.scrubbed
+    if done is not None and done.position:
+        show.line(f"Scrubbing since {show.seconds(done.began)}: {done.pieces:,} stored things read.")
+    elif done is not None:
+        show.line(
+            f"Every stored byte was verified by {show.seconds(done.finished)}: {done.pieces:,} things, {done.bytes:,} bytes."
+        )
 
 
 def _tell_serving(serving: list[Any], names: Mapping[str, str]) -> None:

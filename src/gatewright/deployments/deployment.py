@@ -89,15 +89,21 @@ class Deployment:
 
 
 def authorise(
-    *, root: Digest, endpoint: str, verdict: Verdict, verdict_digest: Digest, approvals: Sequence[Approval]
+    *,
+    root: Digest,
+    endpoint: str,
+    verdict: Verdict,
+    verdict_digest: Digest,
+    approvals: Sequence[Approval],
+    now: Instant | None = None,
 ) -> Deployment | Refusal:
     """Leave to deploy, or why not.
 
-    ``verdict_digest`` is the digest of ``verdict.json`` as the root binds it. Raises Misuse for a
-    bad endpoint name and for a digest that is not the verdict's.
+    ``verdict_digest`` is the digest of ``verdict.json`` as the root binds it; without ``now`` no waived
+    rule is accepted. Raises Misuse for a bad endpoint name and for a digest that is not the verdict's.
     """
     name = parse_name(endpoint, of="endpoint")
-    given = permit(verdict, root, approvals)
+    given = permit(verdict, root, approvals, now=now)
     if isinstance(given, Refusal):
         return given
     return Deployment(root=root, endpoint=name, verdict=verdict_digest, permit=given)
@@ -185,11 +191,13 @@ def deploy(
     if isinstance(after, Refusal):
         return after
     before = None if plan is None else plan.endpoint(deployment.endpoint)
+    if before is not None and state is State.REVOKED:
+        before = replace(before, champion=release, previous=None)  # a revoked release is nobody's predecessor
     if before is None:
         first = EndpointPlan(endpoint=deployment.endpoint, champion=release, previous=None, keys=tuple(keys))
         return Change(plan=next_plan(plan, first, now), state=after)
     again = before.champion.root == release.root
-    apart = _without(before, release.root)
+    apart = without(before, release.root)
     for other in (*apart.answering()[1:], *(() if apart.shadow is None else (apart.shadow,))):
         if not fits(other, release):
             return _misfit(release, other)
@@ -199,10 +207,11 @@ def deploy(
         previous=before.previous if again else before.champion,
         keys=(*before.keys, *keys),
     )
-    return Change(plan=next_plan(plan, changed, now), state=state if again else after)
+    began = after if state is State.REVOKED or not again else state
+    return Change(plan=next_plan(plan, changed, now), state=began)
 
 
-def _without(found: EndpointPlan, root: Digest) -> EndpointPlan:
+def without(found: EndpointPlan, root: Digest) -> EndpointPlan:
     """The endpoint with a release taken out of every place beside the champion, and its experiment ended."""
     portions = found.arms if found.canary is None else (found.canary,)
     ended = any(each.release.root == root for each in portions)

@@ -23,7 +23,7 @@ from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput, Tampered
 from gatewright.kernel.instants import Instant
 from gatewright.kernel.names import Name
-from gatewright.releases.envelope import PAYLOAD_BYTES, Envelope, require
+from gatewright.releases.envelope import PAYLOAD_BYTES, Envelope, require, verify
 from gatewright.releases.fields import Fields
 from gatewright.releases.trust import TrustRoot
 
@@ -415,6 +415,30 @@ def read_plan(envelope: bytes, trust: TrustRoot) -> TrafficPlan:
     """
     signed = Envelope.decode(envelope)
     require(signed, trust.release_keys)
+    plan = _opened(signed)
+    if trust.expires is not None and plan.issued > trust.expires:
+        raise Tampered(
+            "deployments.plan-late",
+            f"The plan was signed on {plan.issued}, after the keys that signed it expired on {trust.expires}.",
+            why="What keys sign after their time does not count.",
+            next="Its owner rotates the keys: gatewright key rotate release",
+        )
+    return plan
+
+
+def read_past_plan(envelope: bytes, trust: TrustRoot) -> TrafficPlan:
+    """The same of a plan that a record of the ledger names: signed by keys of now, or of the past.
+
+    That of revoked keys is read, too: it is the record, under the signed head, that vouches for it.
+    """
+    signed = Envelope.decode(envelope)
+    pairs = [pair.keys for pair in trust.release_pairs]
+    found = set(verify(signed, [key for pair in pairs for key in pair]))
+    require(signed, next((pair for pair in pairs if set(pair) <= found), trust.release_keys))
+    return _opened(signed)
+
+
+def _opened(signed: Envelope) -> TrafficPlan:
     if signed.payload_type != PLAN_TYPE:
         raise Tampered(
             "deployments.plan-type",

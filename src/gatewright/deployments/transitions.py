@@ -13,6 +13,11 @@ it is the release that the rollback makes the champion.
 Rule 3: a withdrawn endpoint's name stays its own: what is deployed there later begins again
 without a predecessor, so that nobody rolls back past a withdrawal.
 
+Rule 4: a revoked release leaves every place at once. Its experiment ends; the champion gives way to the
+release before it, and then nothing stands behind that one. Where there is none the endpoint is stopped,
+keeps the revoked champion's name only, and begins again with the next deployment, which does not let it
+answer by itself: somebody resumes it.
+
 The diagrams in ``docs/deployments.md`` are drawn from the tables by :meth:`Part.diagram`.
 """
 
@@ -34,6 +39,7 @@ class State(StrEnum):
     FIRST = "first"
     LIVE = "live"
     ROLLED_BACK = "rolled-back"
+    REVOKED = "revoked"
     WITHDRAWN = "withdrawn"
 
 
@@ -71,6 +77,7 @@ class Event(StrEnum):
     ROLLED_BACK = "rolled-back"
     STOPPED = "stopped"
     RESUMED = "resumed"
+    REVOKED = "revoked"
     WITHDRAWN = "withdrawn"
 
 
@@ -87,6 +94,7 @@ _CANNOT: Mapping[Event, tuple[str, str]] = MappingProxyType(
         Event.ROLLED_BACK: ("There is no release to go back to.", "Deploy a release that is known to be good."),
         Event.STOPPED: ("There is nothing to stop.", "'gatewright status' shows what answers."),
         Event.RESUMED: ("There is nothing to resume.", "'gatewright status' shows what answers."),
+        Event.REVOKED: ("There is nothing to revoke.", "'gatewright status' shows what answers."),
         Event.WITHDRAWN: ("There is nothing to withdraw.", "'gatewright status' lists the endpoints."),
     }
 )  # fmt: skip
@@ -140,6 +148,7 @@ LINE: Part[State] = Part(
             State.FIRST: "a release is champion; none stands behind it",
             State.LIVE: "a release is champion; the one before it is warm",
             State.ROLLED_BACK: "the release before is champion again; the other is warm",
+            State.REVOKED: "the champion was revoked and none stood behind it",
             State.WITHDRAWN: "nothing answers",
         }
     ),
@@ -147,13 +156,18 @@ LINE: Part[State] = Part(
         {
             (State.EMPTY, Event.DEPLOYED): State.FIRST,
             (State.FIRST, Event.DEPLOYED): State.LIVE,
+            (State.FIRST, Event.REVOKED): State.REVOKED,
             (State.FIRST, Event.WITHDRAWN): State.WITHDRAWN,
             (State.LIVE, Event.DEPLOYED): State.LIVE,
             (State.LIVE, Event.ROLLED_BACK): State.ROLLED_BACK,
+            (State.LIVE, Event.REVOKED): State.FIRST,
             (State.LIVE, Event.WITHDRAWN): State.WITHDRAWN,
             (State.ROLLED_BACK, Event.DEPLOYED): State.LIVE,
             (State.ROLLED_BACK, Event.ROLLED_BACK): State.LIVE,
+            (State.ROLLED_BACK, Event.REVOKED): State.FIRST,
             (State.ROLLED_BACK, Event.WITHDRAWN): State.WITHDRAWN,
+            (State.REVOKED, Event.DEPLOYED): State.FIRST,
+            (State.REVOKED, Event.WITHDRAWN): State.WITHDRAWN,
             (State.WITHDRAWN, Event.DEPLOYED): State.FIRST,
             **{(state, Event.JOINED): state for state in (State.FIRST, State.LIVE, State.ROLLED_BACK)},
         }
@@ -178,7 +192,7 @@ EXPERIMENT: Part[Experiment] = Part(
             **{
                 (state, event): Experiment.NONE
                 for state in (Experiment.CANARY, Experiment.ARMS)
-                for event in (Event.LEFT, Event.PROMOTED, Event.ROLLED_BACK, Event.WITHDRAWN)
+                for event in (Event.LEFT, Event.PROMOTED, Event.ROLLED_BACK, Event.REVOKED, Event.WITHDRAWN)
             },
         }
     ),
@@ -202,8 +216,8 @@ def _companion(of: str, *ends: Event) -> Part[Companion]:
     )
 
 
-SHADOW = _companion("shadow", Event.LEFT, Event.PROMOTED, Event.ROLLED_BACK, Event.WITHDRAWN)
-FALLBACK = _companion("fallback", Event.LEFT, Event.PROMOTED, Event.WITHDRAWN)
+SHADOW = _companion("shadow", Event.LEFT, Event.PROMOTED, Event.ROLLED_BACK, Event.REVOKED, Event.WITHDRAWN)
+FALLBACK = _companion("fallback", Event.LEFT, Event.PROMOTED, Event.REVOKED, Event.WITHDRAWN)
 
 RUNNING: Part[Running] = Part(
     of="endpoint",
@@ -213,7 +227,9 @@ RUNNING: Part[Running] = Part(
     transitions=MappingProxyType(
         {
             (Running.RUNNING, Event.STOPPED): Running.STOPPED,
+            (Running.RUNNING, Event.REVOKED): Running.STOPPED,
             (Running.STOPPED, Event.RESUMED): Running.RUNNING,
+            (Running.STOPPED, Event.REVOKED): Running.STOPPED,
             (Running.STOPPED, Event.WITHDRAWN): Running.RUNNING,
         }
     ),

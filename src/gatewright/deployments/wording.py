@@ -88,6 +88,8 @@ def _line(before: EndpointPlan | None, after: EndpointPlan) -> Iterator[str]:
         yield f"{ref_text(after.champion)} is the champion"
     if after.previous is not None and (before is None or before.previous != after.previous):
         yield f"{ref_text(after.previous)} stays warm for a rollback"
+    if after.previous is None and before is not None and before.previous is not None:
+        yield "no release stands behind the champion"
 
 
 def _shares(found: EndpointPlan | None) -> dict[str, Portion]:

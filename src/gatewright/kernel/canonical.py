@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from gatewright.kernel.errors import BadInput
@@ -160,8 +161,48 @@ def decode_any(data: bytes) -> Any:
         raise BadInput("kernel.json", "The bytes are not JSON.", why=str(error)[:200]) from None
 
 
+class NotPlain(Exception):
+    """The quick way does not tell whether these bytes are canonical: :func:`decode` does."""
+
+
+def _not_plain(text: str) -> Any:
+    raise NotPlain(text)
+
+
+def _plain_integer(text: str) -> int:
+    value = int(text)
+    return value if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER else _not_plain(text)
+
+
+_PLAIN_READER = json.JSONDecoder(parse_float=_not_plain, parse_constant=_not_plain, parse_int=_plain_integer)
+_PLAIN_WRITER = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")
+)
+
+
+def decode_plain(data: bytes) -> Any:
+    """Read canonical JSON that is ASCII and holds no fraction, several times as fast as :func:`decode`.
+
+    The standard library writes such values as RFC 8785 does: its keys sort alike, its numbers are whole
+    and its texts are escaped by the same function. A key that is given twice is lost on reading, so
+    that what is written is shorter. Raises :class:`NotPlain` for everything else, canonical or not.
+    """
+    if not data.isascii() or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        raise NotPlain
+    text = data.decode("ascii")
+    try:
+        value = _PLAIN_READER.decode(text)
+    except (ValueError, RecursionError):
+        raise NotPlain from None
+    if _PLAIN_WRITER.encode(value) != text:
+        raise NotPlain
+    return value
+
+
 def decode(data: bytes) -> Any:
     """Read canonical JSON; bytes that are not in canonical form are refused."""
+    with suppress(NotPlain):
+        return decode_plain(data)
     value = decode_any(data)
     if encode(value) != data:
         raise BadInput("kernel.json-not-canonical", "The JSON is not in canonical form (RFC 8785).")

@@ -124,23 +124,29 @@ def _against(head: Checkpoint, frontier: Frontier, unsigned: str) -> list[Refusa
 def audit(
     leaves: Iterable[tuple[bytes, bytes | None]], *, note: bytes, key: VerifyingKey, origin: str
 ) -> Audit:
-    """Audit a ledger offline.
+    """Audit a ledger offline, whose checkpoint ``note`` the log's Ed25519 key ``key`` must have signed as ``origin``.
+
+    The rest is :func:`audit_under`'s.
+    """
+    try:
+        return audit_under(leaves, open_checkpoint(note, origin=origin, key=key))
+    except GatewrightError as error:
+        return audit_under(leaves, error.refusal)
+
+
+def audit_under(leaves: Iterable[tuple[bytes, bytes | None]], head: Checkpoint | Refusal) -> Audit:
+    """Audit a ledger offline, under its newest signed head, or what is wrong with it.
 
     ``leaves`` are the leaf bytes in order, each with the leaf hash stored beside it (32 bytes), or
-    None where none was kept; ``note`` is the newest signed checkpoint, ``key`` the log's Ed25519
-    key and ``origin`` its identity. Nothing raises for bad evidence: it is listed.
+    None where none was kept. Nothing raises for bad evidence: it is listed.
     """
-    head: Checkpoint | None = None
-    untrusted: list[Refusal] = []
-    try:
-        head = open_checkpoint(note, origin=origin, key=key)
-    except GatewrightError as error:
-        untrusted.append(error.refusal)
-    walk = _Walk(signed_size=head.size if head else None)
+    believed = head if isinstance(head, Checkpoint) else None
+    walk = _Walk(signed_size=believed.size if believed else None)
     frontier = Frontier.of(walk.hashes(leaves))
-    against = _against(head, frontier, walk.unsigned) if head else []
-    changed = _changed_leaves(walk.changed, root_holds=head is not None and not against)
+    against = _against(believed, frontier, walk.unsigned) if believed else []
+    changed = _changed_leaves(walk.changed, root_holds=believed is not None and not against)
     found = sorted(changed + walk.problems, key=_leaf_number)
+    untrusted = () if isinstance(head, Checkpoint) else (head,)
     return Audit(size=frontier.size, root=frontier.root(), problems=(*found, *against, *untrusted))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from gatewright.kernel.errors import BadInput
-from gatewright.ledger.tree import EMPTY_ROOT, HASH_BYTES, node_hash, require_leaf
+from gatewright.ledger.tree import EMPTY_ROOT, HASH_BYTES, frontier_nodes, node_hash, require_leaf
 
 Lookup: TypeAlias = Callable[[int, int], bytes]
 
@@ -75,6 +75,18 @@ def consistency_from(lookup: Lookup, *, first: int, second: int) -> tuple[bytes,
     if start and first:
         path.append(range_root(lookup, start, stop))
     return tuple(reversed(path))
+
+
+def first_difference(one: Lookup, other: Lookup, size: int) -> int | None:
+    """Number of the first of ``size`` leaves in which two trees differ, or None: by O(log n) look-ups in each."""
+    for height, place in frontier_nodes(size):
+        if one(height, place) != other(height, place):
+            index = place
+            for level in reversed(range(height)):
+                index *= 2
+                index += one(level, index) == other(level, index)
+            return index
+    return None
 
 
 def verify_consistency(

@@ -204,7 +204,7 @@ class BatchStatement:
         bad = BadInput("ledger.batch", "The batch statement is not of version 1.")
         if not isinstance(value, dict) or set(value) != _BATCH_FIELDS:
             raise bad
-        if value["kind"] not in {BATCH_KIND, SEAL_KIND} or value["v"] != BATCH_FORMAT:
+        if value["kind"] not in (BATCH_KIND, SEAL_KIND) or value["v"] != BATCH_FORMAT:
             raise bad
         if not _is_count(value["first"]) or not _is_count(value["size"]) or value["size"] == 0:
             raise bad

@@ -202,10 +202,17 @@ def _own_signatures(note: Note, log: KnownLog) -> Note | Declined:
     if missing:
         why = f"The log signed without its key of type {min(missing):#04x}."
         return Declined(ground=Ground.UNKNOWN_KEY, why=why)
-    known = {(key.name, key.id) for key in log.keys}
-    return Note(
-        text=note.text, signatures=tuple(one for one in note.signatures if (one.name, one.key_id) in known)
-    )
+    return Note(text=note.text, signatures=_lines_of(note, log.keys))
+
+
+def _lines_of(note: Note, keys: Sequence[NoteKey]) -> tuple[NoteSignature, ...]:
+    """The first line of each of these keys: a note may repeat a key, and holds a bounded number of lines."""
+    known = {(key.name, key.id) for key in keys}
+    first: dict[tuple[str, bytes], NoteSignature] = {}
+    for one in note.signatures:
+        if (one.name, one.key_id) in known:
+            first.setdefault((one.name, one.key_id), one)
+    return tuple(first.values())
 
 
 def cosign(note: Note, cosigners: Sequence[Cosigner], time: int) -> Note:
@@ -216,9 +223,7 @@ def cosign(note: Note, cosigners: Sequence[Cosigner], time: int) -> Note:
 
 def response_lines(note: Note, keys: Sequence[NoteKey]) -> bytes:
     """The signature lines of these keys, as the answer to a submission carries them."""
-    known = {(key.name, key.id) for key in keys}
-    own = Note(text=note.text, signatures=tuple(s for s in note.signatures if (s.name, s.key_id) in known))
-    return own.encode()[len(note.text) + 1 :]
+    return Note(text=note.text, signatures=_lines_of(note, keys)).encode()[len(note.text) + 1 :]
 
 
 def read_response(note: Note, lines: bytes, keys: Sequence[NoteKey]) -> Note:
@@ -228,31 +233,10 @@ def read_response(note: Note, lines: bytes, keys: Sequence[NoteKey]) -> Note:
     no known key signed.
     """
     answer = Note.decode(note.text + b"\n" + lines)
-    held: list[NoteSignature] = []
-    signed = dict(require_signed(answer, keys))
-    for each in answer.signatures:
-        if any((key.name, key.id) == (each.name, each.key_id) for key in signed):
-            held.append(each)
-    return add_signatures(note, held)
-
-
-def cosigners_of(note: Note, keys: Sequence[NoteKey]) -> tuple[str, ...]:
-    """Names of the witnesses that cosigned a note, sorted. Signatures of unknown keys are ignored.
-
-    A witness cosigned where each of its known keys did, the post-quantum one too. Raises Tampered
-    where a known key's signature does not hold.
-    """
-    known = {(key.name, key.id) for key in keys}
-    if not any((one.name, one.key_id) in known for one in note.signatures):
-        return ()
-    signed = {key for key, _ in require_signed(note, keys)}
-    names = {key.name for key in keys}
-    return tuple(sorted(n for n in names if all(key in signed for key in keys if key.name == n)))
+    require_signed(answer, keys)
+    return add_signatures(note, _lines_of(answer, keys))
 
 
 def latest_time(note: Note, keys: Sequence[NoteKey]) -> int:
     """The latest time in the cosignatures of these keys (POSIX seconds); 0 where there is none."""
-    known = {(key.name, key.id) for key in keys}
-    return max(
-        (cosigned_at(one.signature) for one in note.signatures if (one.name, one.key_id) in known), default=0
-    )
+    return max((cosigned_at(one.signature) for one in _lines_of(note, keys)), default=0)

@@ -7,14 +7,16 @@ from gatewright.ledger.records import Draft
 from gatewright.operations.catalogue import ApprovalEntry, Release, User, body_of
 from gatewright.operations.home import Home
 from gatewright.operations.released import approvals, release
+from gatewright.operations.revocations import require_not_revoked
 from gatewright.operations.signing import seal
 from gatewright.operations.users import FORGOTTEN, people, person
 from gatewright.policy.approvals import Approval, Tally, tally
 from gatewright.policy.verdict import decode_verdict
 from gatewright.releases.approvals import signed_approvals
+from gatewright.releases.judgements import Role
 from gatewright.releases.keys import PublicKey
 from gatewright.releases.statement import Approval as ApprovalClaim
-from gatewright.releases.statement import ApprovalReference, Role
+from gatewright.releases.statement import ApprovalReference
 
 COMMENT_BYTES = 10_000
 
@@ -25,6 +27,7 @@ def approve(home: Home, text: str, *, name: str = "", comment: str = "") -> Appr
     Raises Misuse, which names the people who may, where it is not said who approves and it is not evident.
     """
     found = release(home, text, newest=True)
+    require_not_revoked(home, found.root, found.ref)
     user = person(home, name) if name else _evident(home, found)
     if len(comment.encode()) > COMMENT_BYTES:
         raise Misuse("operations.comment", f"The comment has more than {COMMENT_BYTES:,} bytes, the limit.")

@@ -132,7 +132,11 @@ class ComparedVersions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A signed root with the digests of everything that proves it."""
+    """A signed root with the digests of everything that proves it.
+
+    ``bom`` is its bill of materials, ``summary`` its verdict as a SLSA verification summary, signed; None
+    for a release from before there were any.
+    """
 
     ref: str
     root: Digest
@@ -142,6 +146,35 @@ class Release:
     countersignature: Digest
     verdict: Digest
     approvals_needed: int
+    bom: Digest | None = None
+    summary: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokedRelease:
+    """A release that was taken back for ever: why, in one word, and the signed statement.
+
+    ``endpoints`` are those whose plan named it, which a record of their own changed with this one.
+    """
+
+    ref: str
+    root: Digest
+    reason: str
+    statement: Digest
+    endpoints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaiverEntry:
+    """One person's signed waiver of one rule, by its sentence, for one root; it ends at ``until``."""
+
+    ref: str
+    root: Digest
+    rule: str
+    principal: str
+    role: str
+    until: str
+    statement: Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +270,42 @@ class Renewed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedAdvisories:
+    """What is known of advisories since an import: ``count`` of them in the blob ``digest``.
+
+    ``read`` were in the file, of which ``added`` were new and ``changed`` took the place of older ones;
+    ``withdrawn`` of all stand no more; ``newest`` is when the newest was modified.
+    """
+
+    digest: Digest
+    count: int
+    read: int
+    added: int
+    changed: int
+    withdrawn: int
+    newest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vouched:
+    """Statements about a release that new release keys signed again: old digests to new ones."""
+
+    root: Digest
+    ref: str
+    statements: Mapping[str, Digest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustChanged:
+    """A new version of the public keys: its number and fingerprint, the signed step, what changed."""
+
+    version: int
+    trust: Digest
+    step: Digest
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """A refusal at intake or at a gate. The sentence, which may quote data, is an encrypted payload."""
 
@@ -256,6 +325,39 @@ class Segment:
     first: str
     last: str
     total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredHome:
+    """That a home was put back, recorded by a person; the reason is an encrypted payload.
+
+    The log ``origin`` had ``records`` here, with the ``root`` over them, and ``known`` by what others
+    saw of it (0 where nobody says): those from ``records`` up to ``known`` are missing. ``signs`` say
+    who knew; ``plan_number`` is that of the plan published with this record, 0 where there is none;
+    ``continues`` is the origin of the log from here on.
+    """
+
+    origin: str
+    records: int
+    root: Digest
+    known: int
+    signs: tuple[str, ...]
+    plan_number: int
+    continues: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """That something stored does not hold, or holds again: ``what`` it is, its ``place``, what was found.
+
+    ``expected`` is the digest that it should have, None where it has none of its own.
+    """
+
+    what: str
+    place: str
+    code: str
+    found: str
+    expected: Digest | None = None
 
 
 def body_of(entry: Any, *, without: tuple[str, ...] = ()) -> dict[str, Json]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from gatewright.kernel.version import VERSION
 from gatewright.ledger.records import Draft
 from gatewright.models.signature import Task
 from gatewright.operations import casework
+from gatewright.operations.advisories import known_of
 from gatewright.operations.catalogue import CheckedVersion, ModelVersion, body_of, find
 from gatewright.operations.data import dataset
 from gatewright.operations.files import POLICY_BYTES, read_file
@@ -25,6 +26,7 @@ from gatewright.operations.users import owner
 from gatewright.policy.policy_file import read_policy
 from gatewright.policy.rules import Policy
 from gatewright.policy.verdict import Verdict, decode_verdict, encode_verdict, judge
+from gatewright.policy.waivers import Waived
 
 LIBRARIES = ("numpy", "onnxruntime", "scipy")
 
@@ -58,6 +60,7 @@ def check(
     data = dataset(home, subject.dataset)
     progress("reading the locked rows and asking the model about the test rows")
     case = casework.gather(home, subject, data, seed=seed, progress=progress)
+    case = replace(case, known=known_of(home, subject))
     findings = run_all(case, policy[0].parameters, progress)
     report = Report(
         model=subject.model,
@@ -98,6 +101,7 @@ def verdict_on(
     policy: tuple[Policy, bytes],
     subject: ModelVersion,
     task: Task,
+    waivers: Sequence[Waived] = (),
 ) -> Verdict:
     """What the policy says of a report about a model version."""
     return judge(
@@ -107,6 +111,7 @@ def verdict_on(
         policy_digest=Digest.of(policy[1]),
         model_name=subject.name,
         task=task,
+        waivers=waivers,
     )
 
 

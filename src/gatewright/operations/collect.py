@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from gatewright.operations.files import file_failures, read_file
 from gatewright.operations.home import Home
 from gatewright.operations.users import owner
 from gatewright.operations.waiting import sealed
+from gatewright.operations.workers import certified_here
+from gatewright.releases.keys import PublicKey
 
 COLLECTED = "collected"
 SEGMENTS_AT_ONCE = 256
@@ -36,12 +39,12 @@ def collect(home: Home) -> Collected:
     problems: list[str] = []
     total = before = recorded_predictions(home)
     actor = owner(home).principal
-    worker = home.keys.worker.public
+    workers = _counting(home)
     for path in sealed(home.segments)[:SEGMENTS_AT_ONCE]:
         content = read_file(path)
         try:
             found = scan(content)
-            verify_segment(found, {worker.id: worker})
+            verify_segment(found, workers)
         except GatewrightError as error:
             problems.append(f"{path.name}: {error.refusal.sentence()}")
             continue
@@ -64,6 +67,15 @@ def collect(home: Home) -> Collected:
             folder.mkdir(mode=0o700, exist_ok=True)
             path.rename(folder / path.name)
     return Collected(segments=len(drafts), predictions=total - before, problems=tuple(problems))
+
+
+def _counting(home: Home) -> Mapping[str, PublicKey]:
+    """The worker keys, of now and of the past, whose segments are recorded: those that were not revoked."""
+    return {
+        worker.public.id: worker.public
+        for worker in certified_here(home.folder, home.trust)
+        if home.trust.revoked_worker(worker.public.id) is None
+    }
 
 
 def recorded_predictions(home: Home) -> int:

@@ -37,9 +37,11 @@ from gatewright.operations.plans import (
     judged_again,
     standing,
 )
-from gatewright.operations.released import release, statements
+from gatewright.operations.released import planned_statements, release
+from gatewright.operations.revocations import require_not_revoked
 from gatewright.operations.signing import seal
 from gatewright.operations.users import owner
+from gatewright.operations.waive import require_waivers
 from gatewright.policy.verdict import decode_verdict
 from gatewright.releases.manifest import POLICY
 from gatewright.releases.statement import ApprovalReference, DeploymentDecision
@@ -57,6 +59,7 @@ def deploy_release(
     the endpoint cannot take it, Refused and ApprovalNeeded where the gate does not let it through.
     """
     found = release(home, text)
+    require_not_revoked(home, found.root, found.ref)
     name = parse_name(endpoint or found.ref.partition("@")[0], of="endpoint")
     current = find(home, "endpoints", name, Endpoint)
     state = State.EMPTY if current is None else State(current.state)
@@ -129,15 +132,18 @@ def roll_back_endpoint(home: Home, endpoint: str) -> Changed:
 def _permitted(
     home: Home, found: Release, name: Name, seat: Seat | None
 ) -> tuple[Deployment, tuple[ApprovalReference, ...]]:
-    """The gate, the same for every place: the home's policy, the verdict, the approvals."""
+    """The gate, the same for every place: the home's policy, the verdict, its waivers, the approvals."""
     _require_home_policy(home, found, name, seat)
     approved = verified_approvals(home, found)
+    verdict = decode_verdict(home.blobs.get(found.verdict))
+    require_waivers(home, found, verdict)
     permitted = authorise(
         root=found.root,
         endpoint=name,
-        verdict=decode_verdict(home.blobs.get(found.verdict)),
+        verdict=verdict,
         verdict_digest=found.verdict,
         approvals=[approval for approval, _ in approved],
+        now=home.now(),
     )
     if isinstance(permitted, Refusal):
         raise _refused(permitted, found, name, seat)
@@ -184,7 +190,7 @@ def _refused(refusal: Refusal, found: Release, name: Name, seat: Seat | None) ->
 
 def _reference(home: Home, found: Release, decision: Digest | None) -> ReleaseRef:
     model, _, version = found.ref.partition("@")
-    about = [digest for name, digest in statements(home, found).items() if not name.startswith("decision-")]
+    about = planned_statements(home, found)
     return ReleaseRef(
         root=found.root,
         model=Name(model),

@@ -1,16 +1,21 @@
-"""Reading the files a person names, with a clear answer when that is not possible."""
+"""Reading and hashing the files a person names, with a clear answer when that is not possible."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
+from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput, DependencyFailed, Misuse
 
 FILE_BYTES = 4 * 1024**3
+BLOCK_BYTES = 1024 * 1024
+"""What is read of a file at once while it is hashed: as fast as whole, in little memory."""
 POLICY_BYTES = 1024 * 1024
 
 
@@ -31,13 +36,14 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def read_file(path: Path, *, limit: int = FILE_BYTES) -> bytes:
-    """The bytes of a regular file of at most ``limit`` bytes."""
+@contextmanager
+def _regular(path: Path) -> Iterator[BufferedReader]:
+    """A regular file, open; anything else, and every failure to read, is a refusal that names it."""
     try:
         with open(path, "rb", opener=_at_once) as source:
             if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
                 raise Misuse("operations.not-a-file", f"{path} is not a regular file.")
-            content = source.read(limit + 1)
+            yield source
     except FileNotFoundError:
         raise Misuse("operations.no-file", f"There is no file {path}.") from None
     except IsADirectoryError:
@@ -46,6 +52,29 @@ def read_file(path: Path, *, limit: int = FILE_BYTES) -> bytes:
         raise DependencyFailed(
             "operations.file", f"{path} cannot be read.", why=str(error.strerror)
         ) from None
+
+
+def _too_large(path: Path, limit: int) -> BadInput:
+    return BadInput("operations.file-too-large", f"{path} has more than {limit:,} bytes, the limit.")
+
+
+def read_file(path: Path, *, limit: int = FILE_BYTES) -> bytes:
+    """The bytes of a regular file of at most ``limit`` bytes."""
+    with _regular(path) as source:
+        content = source.read(limit + 1)
     if len(content) > limit:
-        raise BadInput("operations.file-too-large", f"{path} has more than {limit:,} bytes, the limit.")
+        raise _too_large(path, limit)
     return content
+
+
+def digest_file(path: Path, *, limit: int = FILE_BYTES) -> Digest:
+    """The digest of a regular file of at most ``limit`` bytes, of which one block is held at a time."""
+    state, size = hashlib.sha256(), 0
+    block = memoryview(bytearray(BLOCK_BYTES))
+    with _regular(path) as source:
+        while count := source.readinto(block):
+            size += count
+            if size > limit:
+                raise _too_large(path, limit)
+            state.update(block[:count])
+    return Digest(state.hexdigest())

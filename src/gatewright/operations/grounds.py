@@ -45,7 +45,7 @@ class Grounds:
     """What a release rests on at an endpoint.
 
     ``record`` and ``time`` are those of the release; ``deployed`` is the record of the plan from which on
-    the signed decision lets it answer.
+    the signed decision lets it answer; ``revoked`` is when it was taken back for ever, later on, or empty.
     """
 
     record: int
@@ -57,6 +57,7 @@ class Grounds:
     decision: Digest
     deployed: Noted
     approvals: tuple[Approved, ...]
+    revoked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def grounds(
         decision=decision,
         deployed=who.noted(made),
         approvals=_approved(claim, who),
+        revoked=str((home.archive.get("revocations", root.hex) or {}).get("time", "")),
     )
 
 

@@ -33,12 +33,15 @@ ACTS = {
     "endpoint.stopped": "stopped",
     "endpoint.resumed": "resumed",
     "endpoint.withdrawn": "withdrawn",
+    "endpoint.revoked": "revoked",
+    "release.revoked": "revoked for ever",
     "key.issued": "key issued",
     "key.limited": "key limited",
     "key.revoked": "key revoked",
     "plan.renewed": "plan renewed",
 }
-"""The kinds of records that change a plan, and what people call the act."""
+"""The kinds of records that change a plan, or take a release back, and what people call the act."""
+REVOKED = "release.revoked"
 PAGE = 4
 """Earlier changes that one look-up brings."""
 WALKED = 16
@@ -187,7 +190,7 @@ def _live(home: Home, below: int, endpoint: str) -> list[Record]:
 
 def every_change(home: Home, *, endpoint: str = "") -> Iterator[Act]:
     """Every change of what was live, oldest first, in words."""
-    return _acts(home, home.archive.history(ENDPOINT_KINDS, None), endpoint)
+    return _acts(home, home.archive.history((*ENDPOINT_KINDS, REVOKED), None), endpoint)
 
 
 def between(home: Home, start: Instant, stop: Instant, *, endpoint: str = "") -> Iterator[Act]:
@@ -199,7 +202,7 @@ def between(home: Home, start: Instant, stop: Instant, *, endpoint: str = "") ->
             next="Name the earlier time first: --between FROM TO",
         )
     first = home.archive.position(Instant(start.ns - 1))
-    return _acts(home, home.archive.history(PLAN_KINDS, stop, start=first), endpoint)
+    return _acts(home, home.archive.history((*PLAN_KINDS, REVOKED), stop, start=first), endpoint)
 
 
 def _acts(home: Home, records: Iterator[Record], endpoint: str) -> Iterator[Act]:
@@ -223,6 +226,8 @@ def _what(record: Record) -> str:
     kind, body = record.draft.kind, record.draft.body
     if kind == "plan.renewed":
         return f"the plan was signed again; it is good until {str(body['expires'])[:10]}"
+    if kind == REVOKED:
+        return f"{body['ref']} is taken back for ever ({body['reason']})"
     if not kind.startswith("key."):
         return str(body.get("what", "")) or f"{body['ref']} is the champion"
     key = read(ApiKeyEntry, body)

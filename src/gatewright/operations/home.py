@@ -15,7 +15,7 @@ from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.instants import Instant
 from gatewright.ledger.commitments import commit, preimage
-from gatewright.ledger.records import Record
+from gatewright.ledger.records import Draft, Record
 from gatewright.ports import Blobs, Ledger, Projections, Signer
 from gatewright.releases.keys import PublicKey
 from gatewright.releases.trust import TrustRoot
@@ -41,6 +41,38 @@ class Keys(Protocol):
         """Ed25519, certified by the release keys."""
         ...
 
+    @property
+    def log(self) -> Signer:
+        """Ed25519; signs checkpoints."""
+        ...
+
+    @property
+    def log_pq(self) -> Signer:
+        """ML-DSA-44; signs checkpoints, too."""
+        ...
+
+    @property
+    def root(self) -> Signer:
+        """ECDSA P-256; signs changes of the public keys. Raises Misuse where it was taken elsewhere."""
+        ...
+
+    @property
+    def root_pq(self) -> Signer:
+        """ML-DSA-65, beside it."""
+        ...
+
+    def make(self, name: str) -> Signer:
+        """Make a further key of a home's, by the name of its file; it counts once a trust root names it."""
+        ...
+
+    def under(self, trust: TrustRoot, worker: str = "") -> Keys:
+        """The same keys, those in force being the ones that a trust root (and a worker's key id) names."""
+        ...
+
+    def sweep(self) -> int:
+        """Destroy the private halves of keys that are not in force; returns how many there were."""
+        ...
+
     def person(self, name: str) -> Signer:
         """A person's P-256 key, by principal id; raises Misuse where there is none."""
         ...
@@ -61,8 +93,26 @@ class Archive(Ledger, Projections, Protocol):
         """Records of the given kinds, in order, from number ``start`` up to and including ``until``."""
         ...
 
+    def hand_over(
+        self, drafts: Sequence[Draft], now: Instant, *, origin: str, signer: Signer, signer_pq: Signer | None
+    ) -> tuple[Record, ...]:
+        """Append under a head that other keys sign, as they do from then on: one transaction."""
+        ...
+
     def position(self, moment: Instant) -> int:
         """How many records are not later than a moment."""
+        ...
+
+    def subtree(self, level: int, index: int) -> bytes:
+        """The hash over the ``2**level`` records from number ``index << level`` on, which must all be there."""
+        ...
+
+    def inclusion(self, seq: int, size: int) -> tuple[bytes, ...]:
+        """Path of record ``seq`` to the root over the first ``size`` records, lowest sibling first."""
+        ...
+
+    def consistency(self, first: int, second: int) -> tuple[bytes, ...]:
+        """Proof that the log of ``second`` records begins with that of ``first`` (RFC 9162 section 2.1.4)."""
         ...
 
     def newest(

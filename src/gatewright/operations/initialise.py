@@ -6,11 +6,9 @@ from importlib.resources import files
 
 from gatewright.ledger.records import Draft
 from gatewright.operations import users
-from gatewright.operations.files import file_failures
 from gatewright.operations.home import Home
-from gatewright.operations.signing import release_signers
+from gatewright.operations.workers import draft_certificate, publish_certificates
 from gatewright.releases.statement import WorkerKey
-from gatewright.releases.worker_keys import certify
 
 
 def default_policy() -> bytes:
@@ -23,10 +21,7 @@ def initialise(home: Home, owner_name: str) -> None:
     owner = users.draft_user(home, owner_name, owner=True)
     worker = home.keys.worker.public
     now = home.now()
-    certificate = certify(WorkerKey(public=worker, valid_from=now, origin=home.origin), release_signers(home))
-    with file_failures("make the home", home.folder):
-        (home.folder / "workers").mkdir(mode=0o700, exist_ok=True)
-    home.write(home.folder / "workers" / f"{worker.id}.dsse.json", certificate)
+    first = WorkerKey(public=worker, valid_from=now, origin=home.origin)
     home.archive.append(
         (
             Draft(
@@ -36,12 +31,8 @@ def initialise(home: Home, owner_name: str) -> None:
                 body={"origin": home.origin, "trust": home.trust.fingerprint().hex},
             ),
             owner,
-            Draft(
-                kind="worker.certified",
-                actor=owner.actor,
-                subject=worker.id,
-                body={"key": worker.id, "statement": home.blobs.put(certificate).hex},
-            ),
+            draft_certificate(home, first, actor=owner.actor),
         ),
         now,
     )
+    publish_certificates(home)

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from gatewright.kernel.errors import Tampered
-from gatewright.ledger.checkpoints import Checkpoint, open_checkpoint
+from gatewright.ledger.checkpoints import Checkpoint
 from gatewright.ledger.notes import NoteKey, SignatureType
 from gatewright.ledger.tiles import BUNDLE_BYTES, CHECKPOINT_FILE, TILE_WIDTH, Tile, Tiling, bundle_of
 from gatewright.ledger.tree import HASH_BYTES, Frontier, leaf_hash
@@ -16,8 +16,10 @@ from gatewright.operations.files import file_failures, read_file
 from gatewright.operations.home import Home
 from gatewright.operations.log_folder import Widths, bundles_of, read_head, tiles_in
 from gatewright.operations.released import drafted, require_new
-
-TRUST_FILE = "trust.json"
+from gatewright.operations.trust_files import TRUST_FILE, trust_files, versions
+from gatewright.operations.witnessed import WITNESSED_FILE, cosigned_notes
+from gatewright.releases.heads import open_head
+from gatewright.releases.trust import TRUST_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +45,21 @@ def export(home: Home, folder: Path) -> Exported:
     checkpoint is replaced last. Raises Tampered, and leaves what is there, when the folder holds
     something else than the beginning of this log.
     """
-    note = home.archive.checkpoint()
-    head = open_checkpoint(note, origin=home.origin, key=home.trust.log)
+    note, behind = cosigned_notes(home.folder, home.archive.checkpoint(), home.trust)
+    head = open_head(note, home.trust).checkpoint
     if (folder / CHECKPOINT_FILE).exists():
         before = _require_beginning(home, folder, head)
         written = _grow(home, folder, head, note)
+        if behind:
+            home.write(folder / WITNESSED_FILE, behind)
     else:
         require_new(folder)
         before = 0
         with drafted(folder) as draft:
             written = _Writing(home, draft, {}).fill(head)
             home.write(draft / CHECKPOINT_FILE, note)
+            if behind:
+                home.write(draft / WITNESSED_FILE, behind)
     key = NoteKey(name=home.origin, type=SignatureType.ED25519, raw=home.trust.log.raw())
     return Exported(
         folder=folder, records=head.size, before=before, root=head.root, written=written + 1, key=key.text()
@@ -62,7 +68,7 @@ def export(home: Home, folder: Path) -> Exported:
 
 def _require_beginning(home: Home, folder: Path, head: Checkpoint) -> int:
     """The size of the export in the folder, whose records are the first of this log."""
-    _, old = read_head(folder, home.trust)
+    old = read_head(folder, home.trust, revoked_too=True)[1].checkpoint
     why = f"Its checkpoint, signed by this home's key, covers {old.size} records; the log has {head.size}."
     if old.size <= head.size:
         if Frontier.of(map(leaf_hash, home.archive.leaves(0, old.size))).root() == old.root:
@@ -82,7 +88,9 @@ def _grow(home: Home, folder: Path, head: Checkpoint, note: bytes) -> int:
     writing = _Writing(home, folder, tiles_in(folder))
     written = writing.fill(head)
     with home.exclusive():
-        if read_head(folder, home.trust)[1].size <= head.size:  # another export may have been faster
+        if (
+            read_head(folder, home.trust, revoked_too=True)[1].checkpoint.size <= head.size
+        ):  # another export may have been faster
             home.write(folder / CHECKPOINT_FILE, note)
     writing.tidy()
     return written
@@ -114,8 +122,24 @@ class _Writing:
                 next="Run: gatewright verify",
                 place=f"checkpoint of {head.size} records",
             )
-        self._same_or_new(self._folder / TRUST_FILE, self._home.trust.encode())
+        self._trust()
         return self._written
+
+    def _trust(self) -> None:
+        """The public keys with the steps that led to them; those of an earlier export give way to what follows."""
+        place = self._folder / TRUST_FILE
+        files = trust_files(self._home.folder)
+        newest = files.pop(TRUST_FILE)
+        for name, content in sorted(files.items()):
+            self._same_or_new(self._folder / name, content)
+        if place.exists():
+            before = read_file(place, limit=TRUST_BYTES)
+            if before == newest:
+                return
+            if all(each.encode() != before for each in versions(self._home.folder)):
+                self._same_or_new(place, newest)  # says what is wrong
+        self._home.write(place, newest)
+        self._written += 1
 
     def tidy(self) -> None:
         """Remove the partial tiles whose full tile is there now."""

@@ -6,10 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gatewright.kernel.errors import BadInput, Misuse, Refusal, Tampered
-from gatewright.ledger.audit import audit
-from gatewright.ledger.checkpoints import NOTE_BYTES, Checkpoint, open_checkpoint
-from gatewright.ledger.proofs import consistency_from, verify_consistency
+from gatewright.kernel.errors import BadInput, GatewrightError, Misuse, Refusal, Tampered
+from gatewright.ledger.audit import audit_under, place_of
+from gatewright.ledger.checkpoints import NOTE_BYTES, Checkpoint
+from gatewright.ledger.proofs import (
+    Lookup,
+    consistency_from,
+    first_difference,
+    inclusion_from,
+    verify_consistency,
+)
 from gatewright.ledger.tiles import (
     BUNDLE_BYTES,
     CHECKPOINT_FILE,
@@ -20,11 +26,15 @@ from gatewright.ledger.tiles import (
     lookup_in,
     read_tile,
     split_bundle,
+    tiles_of,
     width_in,
 )
-from gatewright.ledger.tree import HASH_BYTES, leaf_hash
+from gatewright.ledger.tree import HASH_BYTES, leaf_hash, verify_inclusion
 from gatewright.operations.files import file_failures, read_file
+from gatewright.operations.log_pass import Doubt, Progress, Reading, say_nothing, whole
 from gatewright.operations.verify import Verified
+from gatewright.operations.witnessed import WITNESSED_FILE, told
+from gatewright.releases.heads import Head, open_head
 from gatewright.releases.trust import TrustRoot
 
 TILE_BYTES = TILE_WIDTH * HASH_BYTES
@@ -35,11 +45,11 @@ Widths = Mapping[tuple[int, int], Sequence[int]]
 """The widths that lie in a folder, smallest first, by level and index."""
 
 
-def read_head(folder: Path, trust: TrustRoot) -> tuple[bytes, Checkpoint]:
+def read_head(folder: Path, trust: TrustRoot, *, revoked_too: bool = False) -> tuple[bytes, Head]:
     """The checkpoint of a folder and what it says, believed. Raises Tampered for anything else."""
     try:
         note = read_file(folder / CHECKPOINT_FILE, limit=NOTE_BYTES)
-        return note, open_checkpoint(note, origin=trust.origin, key=trust.log)
+        return note, open_head(note, trust, revoked_too=revoked_too)
     except BadInput as error:
         raise Tampered(error.code, error.refusal.what, why=error.refusal.why, place=CHECKPOINT_FILE) from None
 
@@ -197,38 +207,103 @@ def _beyond(found: Widths, size: int) -> Iterator[Refusal]:
             )
 
 
-def verify_log(folder: Path, trust: TrustRoot, *, kept: Sequence[bytes] = ()) -> Verified:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A checkpoint that the caller kept; ``folder`` is the export that it lies in, where that was kept too."""
+
+    note: bytes
+    folder: Path | None = None
+
+
+def verify_log(
+    folder: Path, trust: TrustRoot, *, kept: Sequence[Kept] = (), say: Progress = say_nothing
+) -> Verified:
     """Verify a log as static files: every entry, the tiles over them, the signed checkpoint.
 
-    ``kept`` are checkpoints of the same log that the caller kept from before: the log must extend
-    each of them. Raises Tampered with the first record that does not hold, and BadInput for a kept
-    checkpoint that is malformed.
+    The log must extend each of ``kept``. ``say`` is told how many records of how many were read.
+    Raises Tampered with the first record that does not hold, and BadInput for a kept checkpoint that
+    is malformed.
     """
-    note, head = read_head(folder, trust)
+    _, head = read_head(folder, trust)
     found = tiles_in(folder)
+    tiles = _quickly(folder, head.checkpoint, found, say)
+    if tiles is None:
+        tiles = _carefully(folder, head.checkpoint, found)
+    behind = _witnessed(folder)
+    require_extends(
+        folder,
+        head.checkpoint,
+        [(each, open_head(each.note, trust, revoked_too=True).checkpoint) for each in (*kept, *behind)],
+    )
+    seen = told(
+        trust,
+        [head, *(open_head(each.note, trust, revoked_too=True) for each in behind)],
+        head.checkpoint.size,
+    )
+    also = " It extends what you kept." if kept else ""
+    return Verified(
+        kind="log",
+        sentence=f"All {head.checkpoint.size:,} records hold: every entry, every tile over them and the signed "
+        f"checkpoint.{also} {seen.sentence}".rstrip(),
+        facts={
+            "records": head.checkpoint.size,
+            "root": head.checkpoint.root.hex(),
+            "origin": head.checkpoint.origin,
+            "tiles": tiles,
+            "kept": len(kept),
+            "cosigned": [each.witness for each in head.cosigned],
+            "witnessed": seen.facts,
+        },
+    )
+
+
+def _witnessed(folder: Path) -> Sequence[Kept]:
+    """The newest head that witnesses cosigned, where an export was made before they saw the last records."""
+    place = folder / WITNESSED_FILE
+    return (Kept(note=read_file(place, limit=NOTE_BYTES)),) if place.exists() else ()
+
+
+def _quickly(folder: Path, head: Checkpoint, found: Widths, say: Progress) -> int | None:
+    """How many tiles there are, once a quick pass has shown that all holds; None where it has not."""
+    expected = {(tile.level, tile.index): tile.width for tile in tiles_of(head.size)}
+    if {place: widths[-1] for place, widths in found.items()} != expected:
+        return None
+    try:
+        passed = whole(Reading(folder=folder, size=head.size), say)
+    except Doubt:
+        return None
+    parts = (
+        (Tile(level=level, index=index, width=width), Tile(level=level, index=index, width=widths[-1]))
+        for (level, index), widths in found.items()
+        for width in widths[:-1]
+    )
+    if passed.root != head.root or not all(_begins(folder, part, of) for part, of in parts):
+        return None
+    return passed.tiles
+
+
+def _begins(folder: Path, part: Tile, of: Tile) -> bool:
+    """Whether a partial tile of an earlier export is the beginning of the newest."""
+    try:
+        held, now = (read_file(folder / tile.path(), limit=BUNDLE_BYTES) for tile in (part, of))
+    except BadInput:
+        return False
+    fault = "" if part.level != ENTRIES else split_bundle(held, part.width)[1]
+    length = len(held) if part.level == ENTRIES else part.width * HASH_BYTES
+    return not fault and len(held) == length and now[:length] == held
+
+
+def _carefully(folder: Path, head: Checkpoint, found: Widths) -> int:
+    """How many tiles there are. Raises Tampered with the first record that does not hold."""
     reading = _Reading(folder, head.size, found)
-    audited = audit(reading.leaves(), note=note, key=trust.log, origin=trust.origin)
+    audited = audit_under(reading.leaves(), head)
     stopped = () if reading.stopped is None else (reading.stopped,)
     told = [one.told(root_holds=audited.root == head.root) for one in reading.changed]
     _require_none(
         [one for one in audited.problems if not stopped or one.code != "ledger.records-missing"],
         [*stopped, *told, *_beyond(found, head.size)],
     )
-    for one in kept:
-        _require_extends(folder, head, open_checkpoint(one, origin=trust.origin, key=trust.log))
-    also = " It extends what you kept." if kept else ""
-    return Verified(
-        kind="log",
-        sentence=f"All {head.size:,} records hold: every entry, every tile over them and the signed "
-        f"checkpoint.{also}",
-        facts={
-            "records": head.size,
-            "root": head.root.hex(),
-            "origin": head.origin,
-            "tiles": reading.tiles,
-            "kept": len(kept),
-        },
-    )
+    return reading.tiles
 
 
 def _require_none(audited: Sequence[Refusal], others: Sequence[Refusal]) -> None:
@@ -253,33 +328,93 @@ def _record_of(problem: Refusal) -> float:
     return int(number) if word == "record" else NOWHERE
 
 
-def _require_extends(folder: Path, head: Checkpoint, kept: Checkpoint) -> None:
-    """The log begins with what a kept checkpoint covers: by a consistency proof from its tiles."""
-    place = f"checkpoint of {kept.size} records"
-    if kept.size > head.size:
-        raise Tampered(
-            "operations.log-rolled-back",
-            f"The log is shorter than it was: {kept.size - head.size} records are gone.",
-            why=f"The checkpoint that you kept covers {kept.size} records; this log has {head.size}.",
-            next="Keep both as evidence: the log's key signed the longer one.",
-            place=place,
-        )
-    lookup = lookup_in(lambda tile: read_file(folder / tile.path(), limit=TILE_BYTES), head.size)
-    path = consistency_from(lookup, first=kept.size, second=head.size)
-    if not verify_consistency(
-        first=kept.size, second=head.size, first_root=kept.root, second_root=head.root, path=path
-    ):
+def require_extends(folder: Path, head: Checkpoint, kept: Sequence[tuple[Kept, Checkpoint]]) -> None:
+    """Raise Tampered unless the log begins with what each kept checkpoint covers: by proofs from its tiles.
+
+    Named is the first record that differs where a copy of the log was kept, by walking down the tiles
+    of both; else the records between the last kept checkpoint that holds and the first that does not.
+    """
+    lookup = _lookup(folder, head.size)
+    held = 0
+    for each, old in sorted(kept, key=lambda one: one[1].size):
+        if old.size <= head.size and verify_consistency(
+            first=old.size,
+            second=head.size,
+            first_root=old.root,
+            second_root=head.root,
+            path=consistency_from(lookup, first=old.size, second=head.size),
+        ):
+            held = old.size
+            continue
+        at = None if each.folder is None else _first_changed(folder, head, each.folder, old)
+        if old.size > head.size and at in (None, head.size):
+            raise Tampered(
+                "operations.log-rolled-back",
+                f"The log is shorter than it was: {_many(old.size - head.size)} gone.",
+                why=f"The checkpoint that you kept covers {old.size} records; this log has {head.size}.",
+                next="Keep both as evidence: the log's key signed the longer one.",
+                place=f"record {head.size}",
+            )
         raise Tampered(
             "operations.log-forked",
-            f"The log does not begin with the {kept.size} records of the checkpoint that you kept.",
+            f"The log does not begin with the {old.size} records of the checkpoint that you kept.",
             why="The log's key signed both: its owner shows different histories, or rewrote this one.",
-            next="Keep both as evidence.",
-            place=place,
+            next="Keep both as evidence."
+            if at is not None
+            else "Keep both as evidence. A copy of the log from then names the record: --kept LOGFOLDER",
+            place=_between(held, old.size) if at is None else place_of(at, _entry(folder, head, at)),
         )
 
 
-def read_kept(path: Path) -> bytes:
-    """The bytes of a kept checkpoint: the file itself, or that of a folder that holds an earlier export."""
+def _many(count: int) -> str:
+    return "1 record is" if count == 1 else f"{count:,} records are"
+
+
+def _between(start: int, stop: int) -> str:
+    return f"record {start}" if stop - start == 1 else f"records {start} to {stop - 1}"
+
+
+def _lookup(folder: Path, size: int) -> Lookup:
+    return lookup_in(lambda tile: read_file(folder / tile.path(), limit=TILE_BYTES), size)
+
+
+def _entry(folder: Path, head: Checkpoint, index: int) -> bytes:
+    """Leaf ``index`` of a log that was verified."""
+    number, at = divmod(index, TILE_WIDTH)
+    width = width_in(head.size, ENTRIES, number)
+    tile = Tile(level=ENTRIES, index=number, width=width)
+    return split_bundle(read_file(folder / tile.path(), limit=BUNDLE_BYTES), width)[0][at]
+
+
+def _first_changed(folder: Path, head: Checkpoint, copy: Path, old: Checkpoint) -> int | None:
+    """The first record in which a log differs from a copy of an earlier state: proven in both, or None.
+
+    It is the size of the log where the log is the beginning of the copy.
+    """
+    size = min(head.size, old.size)
+    logs = ((_lookup(folder, head.size), head), (_lookup(copy, old.size), old))
+    try:
+        at = first_difference(logs[0][0], logs[1][0], size)
+        index = max(size - 1, 0) if at is None else at
+        proven = all(
+            verify_inclusion(
+                leaf=lookup(0, index),
+                index=index,
+                size=top.size,
+                path=inclusion_from(lookup, index=index, size=top.size),
+                root=top.root,
+            )
+            for lookup, top in logs
+        )
+    except GatewrightError:  # the copy lacks tiles, or they are damaged: then it shows nothing
+        return None
+    return (size if at is None else at) if proven else None
+
+
+def read_kept(path: Path) -> Kept:
+    """A kept checkpoint: the file itself, or that of a folder that holds an earlier export, and its tiles."""
     if path.is_dir() and not (path / CHECKPOINT_FILE).exists():
         raise Misuse("operations.no-checkpoint", f"There is no checkpoint in {path}.", next="Name the file.")
-    return read_file(path / CHECKPOINT_FILE if path.is_dir() else path, limit=NOTE_BYTES)
+    if path.is_dir():
+        return Kept(note=read_file(path / CHECKPOINT_FILE, limit=NOTE_BYTES), folder=path)
+    return Kept(note=read_file(path, limit=NOTE_BYTES))

@@ -3,7 +3,7 @@
 ``DIR/serving/`` may be read by everybody who may read the model::
 
     plan.dsse           the signed traffic plan in force
-    trust.json          the public keys that everything in the folder is held against
+    trust.json, trust/  the public keys that everything in the folder is held against, and how they came
     worker.dsse.json    the certificate of the worker's key
     mount.json          which plan this is, and where the home keeps the payload key
     blobs/              what the plan names, encrypted with the payload key
@@ -29,13 +29,14 @@ from gatewright.kernel.errors import Misuse
 from gatewright.operations.home import Home
 from gatewright.operations.plans import renew
 from gatewright.operations.released import drafted, require_new
+from gatewright.operations.trust_files import trust_files
+from gatewright.operations.workers import renew_certificate
 from gatewright.ports import Blobs
 
 MOUNT_FORMAT = 1
 SERVING = "serving"
 SECRET = "secret"  # noqa: S105 - the name of a folder
 PLAN_FILE = "plan.dsse"
-TRUST_FILE = "trust.json"
 CERTIFICATE_FILE = "worker.dsse.json"
 MOUNT_FILE = "mount.json"
 BLOBS_FOLDER = "blobs"
@@ -76,6 +77,7 @@ def mount(
         raise Misuse(
             "operations.nothing-live", "Nothing is live in this home.", next="Deploy a release first."
         )
+    renew_certificate(home, lifetime=days * DAY)
     envelope = home.blobs.get(Digest(str(pointer["plan"])))
     worker = home.keys.worker.public.id
     key = home.new_bytes(KEY_BYTES)
@@ -93,7 +95,9 @@ def mount(
         for digest in _needed(plan):
             blobs.put(home.blobs.get(digest))
         home.write(serving / PLAN_FILE, envelope)
-        home.write(serving / TRUST_FILE, home.trust.encode())
+        for name, content in trust_files(home.folder).items():
+            (serving / name).parent.mkdir(exist_ok=True)
+            home.write(serving / name, content)
         certificate = (home.folder / "workers" / f"{worker}.dsse.json").read_bytes()
         home.write(serving / CERTIFICATE_FILE, certificate)
         home.write(serving / MOUNT_FILE, canonical.encode(told))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatewright.deployments.plan import TrafficPlan, read_plan
+from gatewright.deployments.plan import TrafficPlan, read_past_plan
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import Tampered
 from gatewright.ledger.records import Record
@@ -22,6 +22,7 @@ ENDPOINT_KINDS = (
     "endpoint.stopped",
     "endpoint.resumed",
     "endpoint.withdrawn",
+    "endpoint.revoked",
 )
 """The kinds of records that change an endpoint."""
 PLAN_KINDS = (*ENDPOINT_KINDS, "key.issued", "key.limited", "key.revoked", "plan.renewed")
@@ -46,7 +47,7 @@ def in_force(home: Home, below: int) -> InForce | None:
 def opened(home: Home, record: Record) -> InForce:
     """The plan that a record names, its signatures verified; Tampered where it is another one."""
     digest = Digest(str(record.draft.body["plan"]))
-    plan = read_plan(home.blobs.get(digest), home.trust)
+    plan = read_past_plan(home.blobs.get(digest), home.trust)
     if plan.number != number_in(record):
         raise Tampered(
             "operations.plan-number",

@@ -21,6 +21,7 @@ from gatewright.deployments.plan import (
     ReleaseRef,
     TrafficPlan,
     encode_plan,
+    read_past_plan,
     read_plan,
 )
 from gatewright.deployments.transitions import State
@@ -33,7 +34,8 @@ from gatewright.ledger.records import Draft
 from gatewright.operations.catalogue import Endpoint, Placed, Renewed, body_of, find
 from gatewright.operations.files import read_file
 from gatewright.operations.home import Home
-from gatewright.operations.signing import release_signers
+from gatewright.operations.revocations import require_none_revoked
+from gatewright.operations.signing import may_sign, release_signers, vouched
 from gatewright.operations.users import owner
 from gatewright.policy.recording import recording_allowed
 from gatewright.releases.envelope import sealed
@@ -132,7 +134,11 @@ def current_plan(home: Home) -> TrafficPlan | None:
 
 
 def signed(home: Home, plan: TrafficPlan) -> Digest:
-    """The plan in an envelope that both release keys signed, kept; the envelope's digest."""
+    """The plan in an envelope that both release keys signed, kept; the envelope's digest.
+
+    Every plan is signed here, so here a plan with a revoked release is refused.
+    """
+    require_none_revoked(home, plan)
     return home.blobs.put(sealed(PLAN_TYPE, encode_plan(plan), release_signers(home)).encode())
 
 
@@ -145,7 +151,7 @@ def decided(home: Home, root: Digest, endpoint: Name) -> Digest:
             f"The ledger holds no decision that lets {root.short} answer at {endpoint}.",
             next="Verify the ledger: gatewright verify",
         )
-    return Digest(str(document["decision"]))
+    return vouched(home, Digest(str(document["decision"])))
 
 
 def allowed(home: Home, plan: TrafficPlan, endpoint: Name) -> TrafficPlan:
@@ -247,7 +253,7 @@ def renew(home: Home, *, lifetime: int = 0) -> TrafficPlan | None:
     Returns the plan in force afterwards, or None before the first deployment.
     """
     plan = current_plan(home)
-    if plan is None or not (lifetime or ages(plan, home.now())):
+    if plan is None or not (lifetime or (ages(plan, home.now()) and may_sign(home))):
         return plan
     now = home.now()
     following = renewed(plan, now, lifetime=lifetime or PLAN_LIFETIME)
@@ -280,7 +286,8 @@ def publish(home: Home) -> bool:
             "operations.plan-ahead",
             f"The published traffic plan has number {number}; the ledger ends at plan {recorded}.",
             why="The ledger was replaced by an older copy, or another home's plan was put here.",
-            next="Restore the newest ledger.db; nothing was changed.",
+            next="Restore the newest ledger.db; nothing was changed. Where that is lost, record it: "
+            "gatewright recover --as NAME --reason 'WHY'",
             place=str(home.plan_path),
         )
     if digest is not None:
@@ -289,8 +296,8 @@ def publish(home: Home) -> bool:
 
 
 def _published_number(envelope: bytes, trust: TrustRoot) -> int:
-    """The number of a plan that both release keys signed; 0 for anything else."""
+    """The number of a plan that release keys of this home signed, now or before; 0 for anything else."""
     try:
-        return read_plan(envelope, trust).number
+        return read_past_plan(envelope, trust).number
     except GatewrightError:
         return 0

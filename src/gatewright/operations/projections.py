@@ -88,8 +88,35 @@ def _segment(record: Record) -> Sequence[Put]:
     )
 
 
+def _repaired(record: Record) -> Sequence[Put]:
+    return (Put(collection="damaged", key=str(record.draft.body["place"]), document=None),)
+
+
+def _advisories(record: Record) -> Sequence[Put]:
+    body: Body = record.draft.body
+    return (
+        Put(collection="advisories", key="newest", document={**_stamped(record), "digest": body["digest"]}),
+    )
+
+
 def _refusal(record: Record) -> Sequence[Put]:
     return (Put(collection="refusals", key=f"{record.seq:012d}", document=_stamped(record)),)
+
+
+def _vouched(record: Record) -> Sequence[Put]:
+    body: Body = record.draft.body
+    again = body["statements"]
+    return tuple(
+        Put(collection="vouched", key=str(old), document={"statement": new}) for old, new in again.items()
+    )
+
+
+def _trust(record: Record) -> Sequence[Put]:
+    document = _stamped(record)
+    return (
+        Put(collection="trust", key=f"{record.draft.body['version']:06d}", document=document),
+        Put(collection="trust-now", key="now", document=document),
+    )
 
 
 def _stamped(record: Record) -> JsonObject:
@@ -107,6 +134,8 @@ KINDS: Mapping[str, Project] = {
     "release.refused": _refusal,
     "release.created": _keyed("releases", "root"),
     "release.approved": _keyed("approvals", "root", "key"),
+    "release.waived": _keyed("waivers", "root", "statement"),
+    "release.revoked": _keyed("revocations", "root"),
     "key.issued": _key,
     "key.limited": _key,
     "key.revoked": _key,
@@ -118,9 +147,16 @@ KINDS: Mapping[str, Project] = {
     "endpoint.stopped": _endpoint,
     "endpoint.resumed": _endpoint,
     "endpoint.withdrawn": _endpoint,
+    "endpoint.revoked": _endpoint,
     "plan.renewed": _renewal,
     "worker.certified": _keyed("workers", "key"),
+    "advisories.imported": _advisories,
+    "release.vouched": _vouched,
+    "trust.changed": _trust,
     "predictions.sealed": _segment,
+    "home.restored": _keyed("restored", "continues"),
+    "storage.damaged": _keyed("damaged", "place"),
+    "storage.repaired": _repaired,
 }
 
 

@@ -10,9 +10,15 @@ from pathlib import Path
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import Misuse
 from gatewright.operations import catalogue
-from gatewright.operations.catalogue import ApprovalEntry, Release, find
+from gatewright.operations.bill import BILL_STATEMENT, plain_bill
+from gatewright.operations.bill_verification import BILL_FILE
+from gatewright.operations.catalogue import ApprovalEntry, Release, WaiverEntry, find
 from gatewright.operations.files import file_failures
 from gatewright.operations.home import Home
+from gatewright.operations.revocations import revoked
+from gatewright.operations.signing import vouched
+from gatewright.operations.trust_files import trust_files
+from gatewright.releases.verification import signer_of
 
 ROOT_PREFIX = 8
 """Fewest characters of a root that name it."""
@@ -22,7 +28,8 @@ def release(home: Home, text: str, *, newest: bool = False) -> Release:
     """The release that a root's beginning, a model version or a model name names.
 
     A name means its newest version. Of several releases of one version the newest that has all its
-    approvals is meant, else (and whenever ``newest`` is asked for) the newest.
+    approvals is meant, else (and whenever ``newest`` is asked for) the newest; one that was revoked is
+    meant only where there is no other.
     """
     roots = [key for key, _ in home.archive.scan("releases", text.removeprefix("sha256:"))]
     if len(text) >= ROOT_PREFIX and len(roots) == 1:
@@ -44,6 +51,7 @@ def release(home: Home, text: str, *, newest: bool = False) -> Release:
         )
     version = max(int(found.ref.partition("@")[2]) for found in made)
     wanted = [found for found in made if found.ref.endswith(f"@{version}")]
+    wanted = [found for found in wanted if revoked(home, found.root) is None] or wanted
     ready = [found for found in wanted if len(approvals(home, found.root)) >= found.approvals_needed]
     return wanted[-1] if newest or not ready else ready[-1]
 
@@ -64,11 +72,16 @@ def approvals(home: Home, root: Digest) -> tuple[ApprovalEntry, ...]:
     return tuple(catalogue.every(home, "approvals", ApprovalEntry, f"{root.hex}/"))
 
 
+def waivers(home: Home, root: Digest) -> tuple[WaiverEntry, ...]:
+    """The waivers recorded for a root."""
+    return tuple(catalogue.every(home, "waivers", WaiverEntry, f"{root.hex}/"))
+
+
 def export(home: Home, text: str, folder: Path) -> Path:
     """Write a release for the outside: the folder, its bundle, the statements and the trust root.
 
     ``FOLDER/release/`` holds exactly the signed files; ``model.sig``, ``release.pub``,
-    ``trust.json``, ``workers/`` and ``statements/`` lie beside it.
+    ``bom.cdx.json``, ``trust.json``, ``workers/`` and ``statements/`` lie beside it.
     """
     found = release(home, text)
     require_new(folder)
@@ -76,10 +89,13 @@ def export(home: Home, text: str, folder: Path) -> Path:
         f"release/{name}": home.blobs.get(digest) for name, digest in found.resources.items()
     }
     files["model.sig"] = home.blobs.get(found.bundle)
-    files["release.pub"] = home.trust.release.pem()
-    files["trust.json"] = home.trust.encode()
+    files["release.pub"] = signer_of(home.blobs.get(found.bundle), home.trust).pem()
+    files.update(trust_files(home.folder))
     for certificate in sorted((home.folder / "workers").glob("*.dsse.json")):
         files[f"workers/{certificate.name}"] = certificate.read_bytes()
+    bill = plain_bill(home, found)
+    if bill is not None:
+        files[BILL_FILE] = bill
     for name, digest in statements(home, found).items():
         files[f"statements/{name}.dsse.json"] = home.blobs.get(digest)
     _write_folder(home, folder, files)
@@ -123,6 +139,23 @@ def statements(home: Home, found: Release) -> Mapping[str, Digest]:
     about = {"countersignature": found.countersignature}
     for entry in approvals(home, found.root):
         about[f"approval-{entry.key[:12]}"] = entry.statement
+    for waiver in waivers(home, found.root):
+        about[f"waiver-{waiver.statement.hex[:12]}"] = waiver.statement
     for key, document in home.archive.scan("decisions", f"{found.root.hex}/"):
         about[f"decision-{key.partition('/')[2]}"] = Digest(str(document["decision"]))
-    return about
+    if found.bom is not None:
+        about[BILL_STATEMENT] = found.bom
+    if found.summary is not None:
+        about["vsa"] = found.summary
+    taken_back = revoked(home, found.root)
+    if taken_back is not None:
+        about["revocation"] = taken_back.statement
+    return {name: vouched(home, digest) for name, digest in about.items()}
+
+
+def planned_statements(home: Home, found: Release) -> tuple[Digest, ...]:
+    """Those statements about a root that a plan names: what a worker needs to prove the release."""
+    kinds = ("countersignature", "approval", "waiver")
+    return tuple(
+        digest for name, digest in statements(home, found).items() if name.partition("-")[0] in kinds
+    )

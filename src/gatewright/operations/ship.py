@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gatewright.checks.report_format import decode_report
 from gatewright.kernel.digests import Digest
+from gatewright.kernel.errors import Refused
 from gatewright.operations import check as checking
 from gatewright.operations.approve import approve
 from gatewright.operations.catalogue import ModelVersion, Release
@@ -18,6 +19,7 @@ from gatewright.operations.models import model
 from gatewright.operations.plans import Changed
 from gatewright.operations.release import create
 from gatewright.operations.released import approvals, releases
+from gatewright.operations.revocations import CODE, revoked
 from gatewright.operations.users import owner
 from gatewright.policy.verdict import decode_verdict
 from gatewright.releases.manifest import POLICY, REPORT
@@ -48,6 +50,7 @@ def ship(
     was done until then stays done and is recorded.
     """
     subject = model(home, ref)
+    _require_not_taken_back(home, subject)
     begun = _begun(home, subject, policy_file)
     if begun is None:
         progress(f"checking {subject.ref}")
@@ -67,6 +70,17 @@ def ship(
     return Shipped(checked=checked, release=release, deployed=deployed)
 
 
+def _require_not_taken_back(home: Home, subject: ModelVersion) -> None:
+    """The bytes of a revoked release do not come back by the way: only step by step, by people."""
+    roots = [found.root for found in releases(home) if found.ref == subject.ref]
+    if roots and all(revoked(home, root) is not None for root in roots):
+        raise Refused(
+            CODE,
+            f"The release of {subject.ref} was revoked, and shipping would release the same model again.",
+            next=f"Add a mended model. If these very bytes are meant: gatewright release create {subject.ref}",
+        )
+
+
 def _begun(home: Home, subject: ModelVersion, policy_file: Path | None) -> tuple[Checked, Release] | None:
     """A release of this version under this very policy that was never live: its check and itself."""
     policy = Digest.of(checking.load_policy(home, policy_file)[1])
@@ -75,7 +89,10 @@ def _begun(home: Home, subject: ModelVersion, policy_file: Path | None) -> tuple
     waiting = [
         found
         for found in releases(home)
-        if found.ref == subject.ref and found.root not in served and found.resources[POLICY] == policy
+        if found.ref == subject.ref
+        and found.root not in served
+        and found.resources[POLICY] == policy
+        and revoked(home, found.root) is None
     ]
     if newest is None or not waiting:
         return None

@@ -14,6 +14,7 @@ from gatewright.kernel.instants import Instant
 
 COLLECTOR_LOCK = "collector.lock"
 SEALED = ".sealed"
+OPEN = ".open"
 WORKER_FOLDER = "worker-"
 """The folders of a server's second and further workers, below that of the first."""
 LONG_WAIT_S = 60.0
@@ -24,6 +25,12 @@ def sealed(segments: Path) -> list[Path]:
     """The sealed segments of all workers, in the order of their times, which their names begin with."""
     found = [*segments.glob(f"*{SEALED}"), *segments.glob(f"{WORKER_FOLDER}*/*{SEALED}")]
     return sorted(found, key=lambda path: path.name)
+
+
+def open_segments(segments: Path) -> frozenset[str]:
+    """The names of the segments that workers are writing."""
+    found = [*segments.glob(f"*{OPEN}"), *segments.glob(f"{WORKER_FOLDER}*/*{OPEN}")]
+    return frozenset(path.name for path in found)
 
 
 def longest_wait(segments: Path, now: Instant) -> float:

@@ -18,27 +18,34 @@ from gatewright.deployments.wording import share_text
 from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import Tampered
-from gatewright.ledger.checkpoints import Checkpoint, open_checkpoint
+from gatewright.ledger.checkpoints import Checkpoint
 from gatewright.ledger.receipts import BatchStatement, PredictionRecord, Receipt
 from gatewright.ledger.segments import scan, verify_segment
-from gatewright.operations import verify
+from gatewright.operations import receipt_verification, verify
 from gatewright.operations.answers import Saved, SavedTensor
 from gatewright.operations.approve import verified_approvals
-from gatewright.operations.catalogue import ApiKeyEntry, DatasetVersion, ModelVersion, Release, Segment, read
-from gatewright.operations.collect import COLLECTED
+from gatewright.operations.catalogue import (
+    ApiKeyEntry,
+    DatasetVersion,
+    ModelVersion,
+    Release,
+    RevokedRelease,
+    Segment,
+    WaiverEntry,
+    read,
+)
 from gatewright.operations.files import read_file
 from gatewright.operations.grounds import Grounds, Who, grounds
 from gatewright.operations.home import Home
 from gatewright.operations.plan_records import InForce, numbered, opened
-from gatewright.operations.waiting import SEALED, WORKER_FOLDER
+from gatewright.operations.segment_search import segment_file
 from gatewright.policy.verdict import decode_verdict
 from gatewright.releases.envelope import Envelope
+from gatewright.releases.heads import open_head
 from gatewright.releases.manifest import REPORT, VERDICT
 from gatewright.releases.statement import DeploymentDecision, open_claim
 from gatewright.releases.unproven import UNPROVEN
 from gatewright.releases.verification import VerifiedRelease
-
-OPEN = ".open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,19 +94,22 @@ def why(
         for path in sorted((home.folder / "workers").glob("*.dsse.json"))
     ]
     receipt = Receipt.parse(saved.token)
-    verify.receipt(saved, home.trust, certificates)
+    recorded = receipt_verification.recorded_as(home, receipt)
+    receipt_verification.receipt(saved, home.trust, certificates, recorded=recorded)
     case = _Case(
         home=home,
         who=Who(home),
         receipt=receipt,
         record=PredictionRecord.decode(receipt.leaf),
-        head=open_checkpoint(home.archive.checkpoint(), origin=home.origin, key=home.trust.log),
+        head=open_head(home.archive.checkpoint(), home.trust).checkpoint,
         certificates=certificates,
     )
     plan, here = _plan(case)
     place, reference = _place(case, here)
     known = verify.planned(reference, case.record.endpoint, home.trust, home.blobs)
-    verified = verify.receipt(saved, home.trust, certificates, request=request, known=known)
+    verified = receipt_verification.receipt(
+        saved, home.trust, certificates, request=request, known=known, recorded=recorded
+    )
     found = grounds(
         case.who, reference.root, _decision(home, reference), case.record.endpoint, plan.record.seq + 1
     )
@@ -230,7 +240,7 @@ def _kept(case: _Case, segments: Path | None) -> Iterator[Line]:
         else "It was recorded just after the answer (asynchronous), as the policy allows.",
     )
     document = case.home.archive.get("segments", case.record.segment)
-    content = _segment_file(case, segments)
+    content = segment_file(case.home, case.record.segment, segments)
     if content is None:
         if document is None and mode != Recording.DURABLE:
             yield Line(part="segment", text="Its segment is not on the disk (yet): a crash may have lost it.")
@@ -244,19 +254,6 @@ def _kept(case: _Case, segments: Path | None) -> Iterator[Line]:
             else "The ledger names its segment; the file is gone.",
         )
     yield _segment(case, content, None if document is None else dict(document))
-
-
-def _segment_file(case: _Case, further: Path | None) -> tuple[bytes, bool] | None:
-    """The segment's bytes and whether it is sealed; looked for in the order in which it moves."""
-    name, home = case.record.segment, case.home.segments
-    folders = [home, *sorted(home.glob(f"{WORKER_FOLDER}*"))]
-    folders += [] if further is None else [further, *sorted(further.glob(f"{WORKER_FOLDER}*"))]
-    places = [folder / f"{name}{ending}" for ending in (OPEN, SEALED) for folder in folders]
-    places += [folder / COLLECTED / f"{name}{SEALED}" for folder in folders]
-    for place in places if Path(name).name == name else ():
-        if place.is_file():
-            return place.read_bytes(), place.suffix == SEALED
-    return None
 
 
 def _segment(case: _Case, file: tuple[bytes, bool], document: JsonObject | None) -> Line:
@@ -335,6 +332,35 @@ def _decided(case: _Case, found: Grounds) -> Iterator[Line]:
         time=found.time,
         digest=release.root,
     )
+    yield from _revocation(case, release)
+
+
+def _revocation(case: _Case, release: Release) -> Iterator[Line]:
+    """That the release was taken back since, where it was; what it answered before stands."""
+    document = case.home.archive.get("revocations", release.root.hex)
+    if document is not None:
+        entry, time = read(RevokedRelease, document), str(document["time"])
+        when = "later" if str(case.record.time) < time else "before this answer"
+        yield Line(
+            part="revocation",
+            text=f"The release was revoked {when} ({entry.reason}), signed by both release keys.",
+            record=int(str(document["seq"])),
+            time=time,
+            digest=entry.statement,
+        )
+
+
+def _waived(case: _Case, release: Digest) -> Iterator[Line]:
+    """Who waived which rule, until when."""
+    for _, document in case.home.archive.scan("waivers", f"{release.hex}/"):
+        entry = read(WaiverEntry, document)
+        yield Line(
+            part="waiver",
+            text=f"{case.who.named(entry.principal)} ({entry.role}) waived a rule until {entry.until}: {entry.rule}.",
+            record=int(str(document["seq"])),
+            time=str(document["time"]),
+            digest=entry.statement,
+        )
 
 
 def _judged(case: _Case, reference: ReleaseRef, found: Grounds) -> Iterator[Line]:
@@ -350,6 +376,7 @@ def _judged(case: _Case, reference: ReleaseRef, found: Grounds) -> Iterator[Line
     yield from (
         Line(part="reason", text=reason.sentence(), digest=found.verdict) for reason in verdict.reasons
     )
+    yield from _waived(case, reference.root)
     yield Line(part="policy", text="The rules are one of the release's files.", digest=found.policy)
     yield Line(
         part="report",

@@ -2,7 +2,7 @@
 
 Laws: the order of the approvals does not matter; one approval given twice counts once; approvals
 that share a principal *or* a key count as one; an approval about another root counts for nothing,
-and says so.
+and says so; whoever waived a rule of a release cannot approve it.
 
 Not here: signatures. An approval that reaches this file was signed by the key it names, over a
 statement about its root, and its role was settled by whoever verified it, never by its signer.
@@ -17,7 +17,8 @@ from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput, Misuse, Refusal
 from gatewright.kernel.instants import Instant
 from gatewright.policy.verdict import Decision, Verdict
-from gatewright.releases.statement import Role
+from gatewright.policy.waivers import over
+from gatewright.releases.judgements import Role
 
 DENIED = "policy.denied"
 WAITING = "policy.waiting-for-approval"
@@ -100,7 +101,12 @@ def tally(verdict: Verdict, root: Digest, approvals: Sequence[Approval]) -> Tall
         if one.root != root
     ]
     counted: list[Approval] = []
+    authors = {waived.principal for waived in verdict.waivers}
     for group in _people([one for one in distinct if one.root == root]):
+        if any(one.principal in authors for one in group):
+            why = "waived a rule of this release, so somebody else must approve it"
+            ignored += [Ignored(approval=one, reason=f"{one.principal} {why}") for one in group]
+            continue
         if not verdict.owner_may_approve and any(one.role == Role.OWNER for one in group):
             why = f"the owner cannot approve at tier {verdict.tier}"
             ignored += [Ignored(approval=one, reason=why) for one in group]
@@ -139,10 +145,18 @@ def _waiting(verdict: Verdict, counted: Tally) -> Refusal:
     )
 
 
-def permit(verdict: Verdict, root: Digest, approvals: Sequence[Approval]) -> Permit | Refusal:
-    """Leave to deploy ``root``, or why not: denied, or still waiting for people."""
+def permit(
+    verdict: Verdict, root: Digest, approvals: Sequence[Approval], *, now: Instant | None = None
+) -> Permit | Refusal:
+    """Leave to deploy ``root``, or why not: denied, on a waiver that is over, or still waiting for people.
+
+    Without ``now`` every waiver counts as over.
+    """
     if verdict.decision is Decision.DENY:
         return _denied(verdict)
+    ended = over(verdict.waivers, now)
+    if ended is not None:
+        return ended
     counted = tally(verdict, root, approvals)
     if len(counted.counted) < verdict.approvals_needed:
         return _waiting(verdict, counted)

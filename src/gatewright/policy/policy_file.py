@@ -27,6 +27,7 @@ from gatewright.policy.recording import read_recording
 from gatewright.policy.rules import (
     ACCEPTABLE,
     POLICY_FORMAT,
+    WAIVABLE,
     ApprovalNeed,
     Bound,
     BoundRule,
@@ -36,20 +37,27 @@ from gatewright.policy.rules import (
     Policy,
     Rule,
     Tier,
+    WaiverLeave,
 )
+from gatewright.policy.stated import TABLE as DATASHEET
+from gatewright.policy.stated import read_stated
+from gatewright.releases.judgements import Role
 
 POLICY_BYTES = 262_144
 RULES = 500
 APPROVALS = 20
 """Most people that one approval can ask for."""
+WAIVER_DAYS = 365
+"""Longest time for which a policy can let a rule be waived."""
 TEXT_LENGTH = 500
 DEFAULT_POLICY = "default_policy.toml"
 """Name of the commented default policy, kept beside this module."""
 
-TOP_KEYS = ("approvals", "checks", "format", "recording", "rules", "tiers", "title")
+TOP_KEYS = ("approvals", "checks", "datasheet", "format", "recording", "rules", "tiers", "title", "waivers")
 TIER_KEYS = ("default", "models")
 APPROVAL_KEYS = ("count", "owner_may_approve")
 OUTCOME_KEYS = ("accept", "applies_to", "check")
+WAIVER_KEYS = ("by", "check", "days")
 BOUND_KEYS = ("applies_to", "at_least", "at_most", "bound", "check", "metric", "slice")
 
 _CODE = "policy.file"
@@ -344,6 +352,41 @@ def _read_rules(listed: object, places: tuple[str, ...], known: KnownChecks) -> 
     return tuple(rules)
 
 
+def _read_waivers(listed: object, known: KnownChecks) -> tuple[WaiverLeave, ...]:
+    """Leave to waive: each check once, of a family that may be waived at all."""
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise _refuse("waivers", "waivers must be a list of tables.", next="Begin each with [[waivers]].")
+    found: dict[str, WaiverLeave] = {}
+    for number, value in enumerate(listed, 1):
+        part = _Part(value=value, place=f"[[waivers]] number {number}")
+        part.only(*WAIVER_KEYS)
+        check = part.text("check", 'check = "performance.slices"')
+        _known_check(check, part.place, known)
+        if check.partition(".")[0] not in WAIVABLE:
+            raise _refuse(
+                part.place,
+                f"Rules of {check} cannot be waived.",
+                why="What concerns data, security or privacy is mended, never waived.",
+                next=f"Only checks of {', '.join(WAIVABLE)} can be named here.",
+            )
+        if check in found:
+            raise _refuse(part.place, f"{check} is named twice.", next="Name each check once.")
+        by = tuple(map(Role, part.words("by", Role, 'by = ["approver"]')))
+        found[check] = WaiverLeave(check=check, by=by, days=_read_days(part))
+    return tuple(found.values())
+
+
+def _read_days(part: _Part) -> int:
+    days = part.get("days", "days = 30")
+    if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= WAIVER_DAYS:
+        raise _refuse(
+            part.place,
+            f"days must be a whole number from 1 to {WAIVER_DAYS}.",
+            next="Write for example: days = 30",
+        )
+    return days
+
+
 def _places(data: bytes, count: int) -> tuple[str, ...]:
     """Where each rule stands; with its line when the headers can be found one for one."""
     text = data.decode("utf-8")
@@ -380,4 +423,6 @@ def read_policy(data: bytes, *, known: KnownChecks) -> Policy:
         rules=_read_rules(listed, places, known),
         parameters=_read_parameters(top.table("checks", "[checks]"), known) if "checks" in top.value else {},
         asynchronous=RECORDING in top.value and read_recording(top.value[RECORDING]),
+        waivers=_read_waivers(top.value.get("waivers", []), known),
+        stated=read_stated(top.value[DATASHEET]) if DATASHEET in top.value else {},
     )

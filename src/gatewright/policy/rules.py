@@ -18,12 +18,15 @@ from gatewright.checks.finding import Metric, Outcome
 from gatewright.kernel.canonical import Json
 from gatewright.kernel.errors import BadInput
 from gatewright.models.signature import Task
+from gatewright.releases.judgements import Role
 
 POLICY_FORMAT = 1
 EVERY_SLICE = "*"
 ACCEPTABLE = (Outcome.PASSED, Outcome.SKIPPED)
 """The outcomes that a policy may accept. ``unknown`` and ``broken`` never pass."""
 ALL_TASKS = tuple(Task)
+WAIVABLE = ("efficiency", "fairness", "performance", "robustness")
+"""The families of checks whose rules a policy may let people waive: never data, security or privacy."""
 
 
 class Tier(StrEnum):
@@ -132,6 +135,26 @@ class BoundRule:
 Rule: TypeAlias = OutcomeRule | BoundRule
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaiverLeave:
+    """Leave to waive rules of one check: in which capacity, and for how many days at most.
+
+    Raises BadInput for a check of a family that is never waived.
+    """
+
+    check: str
+    by: tuple[Role, ...]
+    days: int
+
+    def __post_init__(self) -> None:
+        if self.check.partition(".")[0] not in WAIVABLE or not self.by or self.days < 1:
+            raise BadInput(
+                "policy.waivers",
+                f"Rules of {self.check} cannot be waived so.",
+                why=f"Only checks of {', '.join(WAIVABLE)} can be, by somebody, for a day at least.",
+            )
+
+
 class KnownCheck(Protocol):
     """What a policy may say of one check. The suite of checks gives one for each of its own."""
 
@@ -153,8 +176,10 @@ KnownChecks: TypeAlias = Mapping[str, KnownCheck]
 class Policy:
     """The rules, the tier of each model, what each tier needs, and parameters of checks.
 
-    ``asynchronous`` lets an endpoint record predictions after it has answered. A policy without rules
-    can be built, and denies everything.
+    ``asynchronous`` lets an endpoint record predictions after it has answered; ``waivers`` say which
+    rules people may waive, none where there are none; ``stated`` names what a dataset's datasheet must
+    state at a tier. A policy without rules can be built, and denies
+    everything.
     """
 
     title: str
@@ -164,6 +189,8 @@ class Policy:
     tiers: Mapping[str, Tier] = field(default_factory=dict)
     parameters: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     asynchronous: bool = False
+    waivers: tuple[WaiverLeave, ...] = ()
+    stated: Mapping[Tier, tuple[str, ...]] = field(default_factory=dict)
     format: int = POLICY_FORMAT
 
     def __post_init__(self) -> None:

@@ -1,5 +1,8 @@
 """What a policy says of a report: allow, deny or needs-approval, with every reason.
 
+A rule that does not hold may be waived, where the policy gives leave (``waivers.py``): its reasons are
+then ``waived``, openly, the verdict names each :class:`Waived` rule, and it always needs approval.
+
 Laws: a policy without an applicable rule denies; one rule that is not satisfied denies, whatever
 the others say; ``unknown``, ``broken``, a missing finding and a missing metric never satisfy a
 rule; a verdict that exists agrees with its own reasons, so a stored "allow" beside a violated rule
@@ -16,8 +19,8 @@ its ``decision``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gatewright.checks.finding import Finding, Metric, Outcome
@@ -28,12 +31,20 @@ from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput
 from gatewright.models.signature import Task
 from gatewright.policy.rules import ACCEPTABLE, EVERY_SLICE, BoundRule, OutcomeRule, Policy, Rule, Tier
+from gatewright.policy.waivers import Waived, fits, is_measured
 from gatewright.releases.fields import Fields
+from gatewright.releases.in_toto import principal
+from gatewright.releases.judgements import role
 
 VERDICT_FORMAT = 1
+WAIVED_FORMAT = 2
+"""Format of a verdict with waived rules; one without is written in format 1."""
 REASONS = 100_000
 """Most reasons of one verdict: a rule on every slice gives one for each slice."""
 WHAT_LENGTH = 1_000
+
+WAIVERS = 50
+"""Most waived rules of one verdict."""
 
 _CODE = "policy.verdict"
 _FIELDS = (
@@ -58,9 +69,10 @@ class Decision(StrEnum):
 
 
 class Standing(StrEnum):
-    """How a rule stands: satisfied, violated, or without anything to look at."""
+    """How a rule stands: satisfied, violated but waived, violated, or without anything to look at."""
 
     OK = "ok"
+    WAIVED = "waived"
     VIOLATED = "violated"
     MISSING = "missing"
 
@@ -89,8 +101,11 @@ class Reason:
         return f"{self.rule}; {self.what.rstrip('.')}."
 
 
+_BARS = (Standing.VIOLATED, Standing.MISSING)
+
+
 def _decide(reasons: tuple[Reason, ...], approvals_needed: int) -> Decision:
-    if not reasons or not all(reason.holds for reason in reasons):
+    if not reasons or any(reason.outcome in _BARS for reason in reasons):
         return Decision.DENY
     return Decision.NEEDS_APPROVAL if approvals_needed else Decision.ALLOW
 
@@ -111,9 +126,17 @@ class Verdict:
     tier: Tier
     approvals_needed: int
     owner_may_approve: bool
-    format: int = VERDICT_FORMAT
+    waivers: tuple[Waived, ...] = ()
 
     def __post_init__(self) -> None:
+        waived = [one.rule for one in self.waivers]
+        marked = {one.rule for one in self.reasons if one.outcome is Standing.WAIVED}
+        if len(set(waived)) != len(waived) or set(waived) != marked or (waived and not self.approvals_needed):
+            raise BadInput(
+                _CODE,
+                "The verdict's waived rules are not those of its reasons, or need nobody's approval.",
+                next="Judge the report again.",
+            )
         if self.approvals_needed < 0 or self.decision is not _decide(self.reasons, self.approvals_needed):
             raise BadInput(
                 _CODE,
@@ -123,8 +146,13 @@ class Verdict:
 
     @property
     def objections(self) -> tuple[Reason, ...]:
-        """The reasons that are not satisfied."""
-        return tuple(reason for reason in self.reasons if not reason.holds)
+        """The reasons that stand against it: not satisfied and not waived."""
+        return tuple(reason for reason in self.reasons if reason.outcome in _BARS)
+
+    @property
+    def format(self) -> int:
+        """The format in which it is written."""
+        return WAIVED_FORMAT if self.waivers else VERDICT_FORMAT
 
 
 def _answers(finding: Finding) -> str:
@@ -170,15 +198,18 @@ def _judge_bound(rule: BoundRule, finding: Finding) -> Iterator[Reason]:
         )
 
 
-def _judge_rule(rule: Rule, report: Report) -> Iterator[Reason]:
+def _judge_rule(rule: Rule, report: Report, *, waived: bool) -> Iterator[Reason]:
     """Every finding of the rule's check counts, should a report hold more than one."""
     findings = [finding for finding in report.findings if finding.check == rule.check]
     for finding in findings:
         match rule:
             case OutcomeRule():
-                yield from _judge_outcome(rule, finding)
+                reasons = _judge_outcome(rule, finding)
             case BoundRule():
-                yield from _judge_bound(rule, finding)
+                reasons = _judge_bound(rule, finding)
+        for reason in reasons:
+            waives = waived and reason.outcome is Standing.VIOLATED and is_measured(finding)
+            yield replace(reason, outcome=Standing.WAIVED) if waives else reason
     if not findings:
         yield Reason(rule=rule.text(), outcome=Standing.MISSING, what=f"{rule.check} is not in the report")
 
@@ -191,13 +222,20 @@ def judge(
     policy_digest: Digest,
     model_name: str,
     task: Task,
+    waivers: Sequence[Waived] = (),
 ) -> Verdict:
     """Judge a report by the rules that apply to the model's task.
 
     Every rule is judged even after the first violation, so that one run tells all there is to
-    mend. Total: any report gives a verdict.
+    mend. A waiver without leave of the policy, and one of a rule that holds or was not measured, changes
+    nothing. Total: any report gives a verdict.
     """
-    reasons = tuple(reason for rule in policy.rules_for(task) for reason in _judge_rule(rule, report))
+    given = {one.rule: one for one in waivers if fits(policy, one)}
+    reasons = tuple(
+        reason
+        for rule in policy.rules_for(task)
+        for reason in _judge_rule(rule, report, waived=rule.text() in given)
+    )
     if not reasons:
         nothing = Reason(
             rule="a policy must have a rule that applies",
@@ -207,20 +245,26 @@ def judge(
         reasons = (nothing,)
     tier = policy.tier_of(model_name)
     need = policy.approvals[tier]
+    used = tuple(
+        given[rule]
+        for rule in dict.fromkeys(each.rule for each in reasons if each.outcome is Standing.WAIVED)
+    )
+    count = max(need.count, 1) if used else need.count
     return Verdict(
-        decision=_decide(reasons, need.count),
+        decision=_decide(reasons, count),
         reasons=reasons,
         report=report_digest,
         policy=policy_digest,
         model=report.model,
         tier=tier,
-        approvals_needed=need.count,
+        approvals_needed=count,
         owner_may_approve=need.owner_may_approve,
+        waivers=used,
     )
 
 
 def encode_verdict(verdict: Verdict) -> bytes:
-    """Canonical JSON of the verdict, format 1; digests are hexadecimal text."""
+    """Canonical JSON of the verdict, format 1 or, with waived rules, 2; digests are hexadecimal text."""
     reasons: list[JsonObject] = [
         {
             "limit": reason.limit,
@@ -242,6 +286,7 @@ def encode_verdict(verdict: Verdict) -> bytes:
             "reasons": reasons,
             "report": verdict.report.hex,
             "tier": verdict.tier.value,
+            **({"waivers": [one.document() for one in verdict.waivers]} if verdict.waivers else {}),
         }
     )
 
@@ -277,6 +322,17 @@ def _read_reason(found: Fields) -> Reason:
     )
 
 
+def _read_waived(found: Fields) -> Waived:
+    found.exactly("principal", "role", "rule", "time", "until")
+    return Waived(
+        rule=found.text("rule"),
+        principal=principal(found),
+        role=role(found),
+        time=found.instant("time"),
+        until=found.instant("until"),
+    )
+
+
 def decode_verdict(data: bytes) -> Verdict:
     """Read a verdict strictly.
 
@@ -284,7 +340,9 @@ def decode_verdict(data: bytes) -> Verdict:
     follow from its reasons and a newer format included.
     """
     found = Fields.read(canonical.decode(data), of="the verdict", code=_CODE)
-    found.exactly(*_FIELDS).constant("format", VERDICT_FORMAT)
+    waives = "waivers" in found.value
+    found.exactly(*_FIELDS, *(("waivers",) if waives else ()))
+    found.constant("format", WAIVED_FORMAT if waives else VERDICT_FORMAT)
     try:
         return Verdict(
             decision=Decision(found.text("decision")),
@@ -295,6 +353,9 @@ def decode_verdict(data: bytes) -> Verdict:
             tier=Tier(found.text("tier")),
             approvals_needed=found.whole("approvals_needed"),
             owner_may_approve=_flag(found, "owner_may_approve"),
+            waivers=tuple(
+                map(_read_waived, found.objects("waivers", least=1, most=WAIVERS) if waives else ())
+            ),
         )
     except ValueError as error:
         raise _bad(f"A word of the verdict is not known: {str(error)[:120]}.") from None

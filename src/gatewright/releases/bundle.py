@@ -203,6 +203,13 @@ def _compare(signed: SignedFiles, resources: Mapping[str, Digest]) -> None:
         )
 
 
+def made_by(bundle: Bundle, key: PublicKey) -> bool:
+    """Whether a bundle says, or where it names no key shows, that this P-256 key signed it."""
+    if bundle.hint:
+        return bundle.hint == key_hint(key)
+    return key.verifies(bundle.signature, pae(IN_TOTO_PAYLOAD, bundle.payload))
+
+
 def verify_bundle(bundle: Bundle, resources: Mapping[str, Digest], key: PublicKey) -> Digest:
     """Return the root, once the key's signature holds over exactly these files.
 

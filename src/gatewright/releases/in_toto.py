@@ -76,9 +76,7 @@ class Statement:
     def subject(self, name: str) -> Digest:
         """The digest of the only subject, which must have this name; raises BadInput."""
         if set(self.subjects) != {name}:
-            raise BadInput(
-                CODE, f"The statement must be about one subject, named {name!r}.", place="subject"
-            )
+            raise BadInput(CODE, f"The statement must be about one subject, named {name!r}.", place="subject")
         return self.subjects[name]
 
 

@@ -1,25 +1,25 @@
-"""in-toto Statement v1, and the claims that this product makes about a root with it.
+"""The claims that this product makes about a root, each as an in-toto statement.
 
 A **claim** is a typed value (:class:`Countersignature`, :class:`Approval`,
-:class:`DeploymentDecision`, :class:`WorkerKey`); a **statement** is its in-toto form; an envelope
-carries the statement's bytes with signatures.
+:class:`DeploymentDecision`, :class:`WorkerKey`, those of ``judgements.py``, ``summaries.py`` and ``bom_claim.py``);
+a **statement** is its in-toto form (``in_toto.py``); an envelope carries the statement's bytes with
+signatures.
 
-Laws: ``Statement.decode(s.encode()) == s``; ``decode_claim(encode_claim(c)) == c``. Unknown predicate
-types and unknown fields are refused: a statement that is not understood might be a revocation.
-
-Source: in-toto/attestation, ``spec/v1/statement.md``.
+Law: ``decode_claim(encode_claim(c)) == c``. Unknown predicate types and unknown fields are refused:
+a statement that is not understood might be a revocation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput
 from gatewright.kernel.instants import Instant
+from gatewright.releases import bom_claim, judgements, summaries
+from gatewright.releases.bom_claim import BillOfMaterials, bill_statement
 from gatewright.releases.envelope import IN_TOTO_PAYLOAD, Envelope, SigningKey, sealed
 from gatewright.releases.fields import Fields
 from gatewright.releases.in_toto import (
@@ -31,24 +31,27 @@ from gatewright.releases.in_toto import (
     about,
     principal,
 )
+from gatewright.releases.judgements import (
+    Revocation,
+    Role,
+    Waiver,
+    revocation_statement,
+    role,
+    waiver_statement,
+)
 from gatewright.releases.keys import Algorithm, PublicKey
+from gatewright.releases.summaries import VerificationSummary, summary_statement
 
 COUNTERSIGNATURE = "urn:gatewright:countersignature:v1"
 APPROVAL = "urn:gatewright:approval:v1"
 DEPLOYMENT_DECISION = "urn:gatewright:deployment-decision:v1"
-WORKER_KEY = "urn:gatewright:worker-key:v1"
+WORKER_KEY_1 = "urn:gatewright:worker-key:v1"
+WORKER_KEY = "urn:gatewright:worker-key:v2"
 
 WORKER_KEY_SUBJECT = "worker-key"
 ALLOW = "allow"
 
 APPROVALS = 64
-
-
-class Role(StrEnum):
-    """In which capacity a principal approves."""
-
-    OWNER = "owner"
-    APPROVER = "approver"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +99,27 @@ class DeploymentDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerKey:
-    """``public`` signs batches of prediction records for the home ``origin`` from ``valid_from`` on."""
+    """``public`` signs batches of prediction records for the home ``origin`` from ``valid_from`` on.
+
+    It does so until ``valid_until``, which certificates of version 1 do not state.
+    """
 
     public: PublicKey
     valid_from: Instant
     origin: str
+    valid_until: Instant | None = None
 
 
-Claim: TypeAlias = Countersignature | Approval | DeploymentDecision | WorkerKey
+Claim: TypeAlias = (
+    Countersignature
+    | Approval
+    | DeploymentDecision
+    | WorkerKey
+    | Revocation
+    | Waiver
+    | VerificationSummary
+    | BillOfMaterials
+)
 
 
 def to_statement(claim: Claim) -> Statement:
@@ -139,15 +155,25 @@ def to_statement(claim: Claim) -> Statement:
                 },
             )
         case WorkerKey():
+            until = {} if claim.valid_until is None else {"valid-until": str(claim.valid_until)}
             return Statement(
-                predicate_type=WORKER_KEY,
+                predicate_type=WORKER_KEY if until else WORKER_KEY_1,
                 subjects={WORKER_KEY_SUBJECT: Digest.of(claim.public.der)},
                 predicate={
                     "key": claim.public.text(),
                     "origin": claim.origin,
                     "valid-from": str(claim.valid_from),
+                    **until,
                 },
             )
+        case BillOfMaterials():
+            return bill_statement(claim)
+        case Revocation():
+            return revocation_statement(claim)
+        case Waiver():
+            return waiver_statement(claim)
+        case VerificationSummary():
+            return summary_statement(claim)
 
 
 def _countersignature(statement: Statement, fields: Fields) -> Countersignature:
@@ -157,13 +183,10 @@ def _countersignature(statement: Statement, fields: Fields) -> Countersignature:
 
 def _approval(statement: Statement, fields: Fields) -> Approval:
     fields.exactly("comment", "principal", "role", "time", "verdict")
-    role = fields.text("role")
-    if role not in set(Role):
-        raise fields.refuse("role", "'owner' or 'approver'")
     return Approval(
         root=statement.subject(RELEASE_SUBJECT),
         principal=principal(fields),
-        role=Role(role),
+        role=role(fields),
         verdict=fields.digest("verdict"),
         time=fields.instant("time"),
         comment=fields.digest_or_none("comment"),
@@ -190,8 +213,20 @@ def _deployment_decision(statement: Statement, fields: Fields) -> DeploymentDeci
     )
 
 
+def _worker_key_1(statement: Statement, fields: Fields) -> WorkerKey:
+    """Version 1, frozen."""
+    return _certified(statement, fields.exactly("key", "origin", "valid-from"))
+
+
 def _worker_key(statement: Statement, fields: Fields) -> WorkerKey:
-    fields.exactly("key", "origin", "valid-from")
+    worker = _certified(statement, fields.exactly("key", "origin", "valid-from", "valid-until"))
+    until = fields.instant("valid-until")
+    if until <= worker.valid_from:
+        raise fields.refuse("valid-until", "a time after valid-from")
+    return replace(worker, valid_until=until)
+
+
+def _certified(statement: Statement, fields: Fields) -> WorkerKey:
     public = PublicKey.from_text(fields.text("key"))
     if public.algorithm is not Algorithm.ED25519:
         raise fields.refuse("key", "an Ed25519 public key")
@@ -209,7 +244,12 @@ _READERS: Mapping[str, Callable[[Statement, Fields], Claim]] = {
     APPROVAL: _approval,
     DEPLOYMENT_DECISION: _deployment_decision,
     WORKER_KEY: _worker_key,
+    WORKER_KEY_1: _worker_key_1,
+    **judgements.READERS,
+    **summaries.READERS,
+    **bom_claim.READERS,
 }
+"""Every predicate type that is understood. A new one is entered here, and in :data:`Claim`."""
 
 
 def to_claim(statement: Statement) -> Claim:

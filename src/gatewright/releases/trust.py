@@ -12,7 +12,7 @@ step to the first file of format 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -133,6 +133,15 @@ class Era:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasePair:
+    """Two release keys that signed for a home, and until when: None while they are in force."""
+
+    keys: KeyPair
+    until: Instant | None
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RevokedWorker:
     """A worker key (its id) that counts no more.
 
@@ -185,9 +194,32 @@ class TrustRoot:
         )
         if any(each is None for each in later) and not (bare and all(each is None for each in later)):
             raise BadInput(_CODE, "Only a trust root of format 1 is without root and ML-DSA-44 keys.")
+        self._require_distinct()
         if self.version < 1 or len(self.past) > ERAS or len(self.revoked_workers) > REVOKED_WORKERS:
             raise BadInput(_CODE, f"A trust root has a version from 1 and at most {ERAS} past key sets.")
         self._require_witnesses()
+
+    def _require_distinct(self) -> None:
+        """Each key has one role, and none that was revoked is in force."""
+        keys = [key for key in self._keys().values() if key is not None]
+        if len({key.id for key in keys}) != len(keys):
+            raise BadInput("releases.trust-twice", "One key stands in two places of the trust root.")
+        if len({one.key for one in self.revoked_workers}) != len(self.revoked_workers):
+            raise BadInput("releases.trust-twice", "A worker key is revoked twice.", place="revoked-workers")
+        gone = {
+            key.id
+            for era in self.past
+            for part, pair in (("release", era.release_keys), ("log", (era.log, era.log_pq)))
+            if part in era.revoked
+            for key in pair
+            if key is not None
+        }
+        if any(key.id in gone for key in keys):
+            raise BadInput(
+                "releases.trust-revoked",
+                "A key that was revoked is in force again.",
+                why="Somebody else may hold it.",
+            )
 
     def _require_witnesses(self) -> None:
         keys = [NoteKey.parse(text) for text in self.witnesses]
@@ -216,6 +248,45 @@ class TrustRoot:
         if self.root is None or self.root_pq is None:
             return self.release_keys
         return (self.root, self.root_pq)
+
+    @property
+    def release_pairs(self) -> tuple[ReleasePair, ...]:
+        """Every release pair of this home, once, the one in force first."""
+        pairs = {self.release_keys: ReleasePair(keys=self.release_keys, until=None, revoked=False)}
+        for era in reversed(self.past):
+            before = pairs.get(era.release_keys)
+            pairs[era.release_keys] = ReleasePair(
+                keys=era.release_keys,
+                until=era.until if before is None else before.until,
+                revoked="release" in era.revoked or (before is not None and before.revoked),
+            )
+        return tuple(pairs.values())
+
+    @property
+    def counting_keys(self) -> tuple[PublicKey, ...]:
+        """The release keys whose signatures count, in force or retired; of revoked ones none does."""
+        return tuple(key for pair in self.release_pairs if not pair.revoked for key in pair.keys)
+
+    def vouches(self, signed_by: Collection[PublicKey], time: Instant | None = None) -> bool:
+        """Whether both keys of a pair that counts signed, and at ``time`` (where that is stated) might.
+
+        Keys in force sign until ``expires``, retired ones until they were retired.
+        """
+        for pair in self.release_pairs:
+            last = self.expires if pair.until is None else pair.until
+            early = time is None or last is None or time <= last
+            if not pair.revoked and early and set(pair.keys) <= set(signed_by):
+                return True
+        return False
+
+    def revoked_worker(self, key: str) -> RevokedWorker | None:
+        """The revocation of a worker key, by its id, or None."""
+        return next((one for one in self.revoked_workers if one.key == key), None)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The names that this home had in its log, the one of now included."""
+        return frozenset((self.origin, *(era.origin for era in self.past)))
 
     @property
     def witness_keys(self) -> tuple[NoteKey, ...]:
@@ -284,7 +355,8 @@ class TrustRoot:
     @classmethod
     def _first(cls, fields: Fields) -> TrustRoot:
         """Format 1, frozen."""
-        keys = fields.exactly("format", "keys", "origin").object("keys").exactly(*_FIRST)
+        fields.exactly("format", "keys", "origin").constant("format", TRUST_FORMAT_1)
+        keys = fields.object("keys").exactly(*_FIRST)
         return cls(
             origin=fields.text("origin", most=ORIGIN_LENGTH),
             release=PublicKey.from_text(keys.text("release")),

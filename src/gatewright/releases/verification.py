@@ -1,14 +1,15 @@
 """Verification of a release: five steps, in order; the first thing that does not hold is named.
 
 1. Hash every resource; exactly the named ones must be there; compute the root.
-2. The bundle is signed by the trusted P-256 key over exactly these resources.
-3. A countersignature about the same root is signed by the trusted ML-DSA-65 key.
+2. The bundle is signed by a trusted P-256 key, in force or of the past, over exactly these resources.
+3. A countersignature about the same root is signed by the ML-DSA-65 key beside it; where these two
+   were revoked, by both keys of a pair that counts.
 4. ``release.json`` and ``signature.json`` are readable, and the first names this model's digest.
 5. The report is about this model; the verdict is about this report under this policy, and does not
-   deny.
+   deny; and what else stands beside the release agrees with it (``agreement.py``).
 
 Then, for an endpoint: :func:`require_deployable` finds an allowing deployment decision about this
-root, signed by both release keys.
+root, signed by both release keys, and refuses a release that was revoked.
 
 Everything that does not hold raises :class:`~gatewright.kernel.errors.Tampered` with its place; a
 verdict that denies raises :class:`~gatewright.kernel.errors.Refused`. All bytes are given, hashed
@@ -29,9 +30,11 @@ from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import Refused, Tampered
 from gatewright.models.signature import ModelSignature
 from gatewright.models.signature_format import decode_signature
-from gatewright.releases.bundle import decode_bundle, root_of_resources, verify_bundle
+from gatewright.releases.agreement import Beside, require_agreement, revocation_among
+from gatewright.releases.bundle import Bundle, decode_bundle, made_by, root_of_resources, verify_bundle
 from gatewright.releases.envelope import Envelope, verify
 from gatewright.releases.fields import Fields, held
+from gatewright.releases.judgements import Revocation
 from gatewright.releases.keys import PublicKey
 from gatewright.releases.manifest import (
     MANIFEST,
@@ -50,7 +53,7 @@ from gatewright.releases.statement import (
     WorkerKey,
     open_claim,
 )
-from gatewright.releases.trust import TrustRoot
+from gatewright.releases.trust import ReleasePair, TrustRoot
 
 STATEMENTS = 1_024
 BUNDLE_PLACE = "bundle"
@@ -64,7 +67,8 @@ NEEDS_APPROVAL = "needs-approval"
 class VerifiedRelease:
     """A release that passed all five steps, with the bytes that may be served.
 
-    ``verdict`` is ``allow`` or ``needs-approval``; ``resources`` maps each file to its digest.
+    ``verdict`` is ``allow`` or ``needs-approval``; ``resources`` maps each file to its digest. ``model``
+    is empty where only its digest was given. ``revoked`` is the revocation that stands beside it.
     """
 
     root: Digest
@@ -73,6 +77,7 @@ class VerifiedRelease:
     model: bytes
     verdict: str
     resources: Mapping[str, Digest]
+    revoked: Revocation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,21 +124,31 @@ def verify_release(
     bundle: bytes,
     statements: Sequence[bytes],
     trust: TrustRoot,
+    model: Digest | None = None,
 ) -> VerifiedRelease:
-    """Take a release through the five steps of the module's docstring."""
+    """Take a release through the five steps of the module's docstring.
+
+    ``model`` is the digest of a model that the caller hashed where it lies, in place of its bytes in
+    ``resources``: the release is verified as any other, and carries no bytes that could serve.
+    """
     # 1. Hash every resource, compute the root.
-    _require_names(resources)
     digests = {name: Digest.of(data) for name, data in resources.items()}
+    if model is not None:
+        digests.setdefault(MODEL, model)
+    _require_names(digests)
     root = root_of_resources(digests)
 
-    # 2. The bundle, by the trusted P-256 key, over exactly these resources.
-    if verify_bundle(held(BUNDLE_PLACE, decode_bundle, bundle), digests, trust.release) != root:
+    # 2. The bundle, by a trusted P-256 key, over exactly these resources.
+    opened = held(BUNDLE_PLACE, decode_bundle, bundle)
+    pair = _pair_of(opened, trust)
+    if verify_bundle(opened, digests, pair.keys[0]) != root:
         raise Tampered(
             "releases.root", "The bundle's root is not the root of these files.", place=BUNDLE_PLACE
         )
 
     # 3. The ML-DSA-65 countersignature about the same root.
-    _require_countersignature(read_statements(statements, root=root, keys=trust.release_keys), trust)
+    beside = read_statements(statements, root=root, keys=trust.counting_keys)
+    _require_countersignature(beside, pair, trust)
 
     # 4. The manifest and the model's signature.
     manifest = held(MANIFEST, ReleaseManifest.decode, resources[MANIFEST])
@@ -148,18 +163,41 @@ def verify_release(
         _require_same(
             digests[name], held(VERDICT, verdict.digest, field), place=f"{VERDICT}: {field}", of=name
         )
+    signed = [_beside(one, trust) for one in beside]
+    require_agreement(signed, manifest=manifest, digests=digests, verdict=verdict)
 
     return VerifiedRelease(
         root=root,
         manifest=manifest,
         signature=signature,
-        model=bytes(resources[MODEL]),
+        model=bytes(resources.get(MODEL, b"")),
         verdict=_require_no_denial(verdict),
         resources=digests,
+        revoked=revocation_among(one.claim for one in beside),
     )
 
 
-def _require_names(resources: Mapping[str, bytes]) -> None:
+def _pair_of(bundle: Bundle, trust: TrustRoot) -> ReleasePair:
+    """The release pair whose P-256 key signed a bundle; the one in force where none did."""
+    pairs = trust.release_pairs
+    return next((each for each in pairs if made_by(bundle, each.keys[0])), pairs[0])
+
+
+def signer_of(bundle: bytes, trust: TrustRoot) -> PublicKey:
+    """The release key that a bundle is to be verified with: the one in force, or one of the past."""
+    return _pair_of(held(BUNDLE_PLACE, decode_bundle, bundle), trust).keys[0]
+
+
+def _beside(one: ReadStatement, trust: TrustRoot) -> Beside:
+    return Beside(
+        place=one.place,
+        claim=one.claim,
+        by_one=bool(one.signed_by),
+        by_both=trust.vouches(one.signed_by),
+    )
+
+
+def _require_names(resources: Mapping[str, Digest]) -> None:
     for name in sorted(set(resources) ^ set(RESOURCES)):
         extra = name in resources
         raise Tampered(
@@ -170,10 +208,19 @@ def _require_names(resources: Mapping[str, bytes]) -> None:
         )
 
 
-def _require_countersignature(statements: Sequence[ReadStatement], trust: TrustRoot) -> None:
-    if not any(
-        isinstance(one.claim, Countersignature) and trust.release_pq in one.signed_by for one in statements
-    ):
+def _require_countersignature(
+    statements: Sequence[ReadStatement], pair: ReleasePair, trust: TrustRoot
+) -> None:
+    found = [one.signed_by for one in statements if isinstance(one.claim, Countersignature)]
+    if pair.revoked and not any(map(trust.vouches, found)):
+        raise Tampered(
+            "releases.revoked-key",
+            "The release was signed with keys that were revoked since, and nobody vouched for it again.",
+            why="Somebody else may hold them: the bundle alone does not say that the owner made it.",
+            next="Ask the owner for a new export; it carries a countersignature by the keys of now.",
+            place="statements",
+        )
+    if not any(pair.keys[1] in signed_by or trust.vouches(signed_by) for signed_by in found):
         raise Tampered(
             "releases.no-countersignature",
             "No countersignature by the trusted ML-DSA-65 key stands beside the release.",
@@ -220,14 +267,17 @@ def require_deployable(
     """Return the allowing decision for this endpoint with the highest plan number.
 
     It must be about this root, signed by both release keys, and rest on the verdict in the
-    release; where that verdict needs approval, on at least one approval. Raises :class:`Tampered`.
+    release; where that verdict needs approval, on at least one approval. Raises :class:`Tampered`, and
+    :class:`Refused` where the release was revoked.
     """
+    beside = read_statements(statements, root=verified.root, keys=trust.counting_keys)
+    require_not_revoked(verified)
     standing = [
         one
-        for one in read_statements(statements, root=verified.root, keys=trust.release_keys)
+        for one in beside
         if isinstance(one.claim, DeploymentDecision)
         and one.claim.endpoint == endpoint
-        and set(one.signed_by) == set(trust.release_keys)
+        and trust.vouches(one.signed_by, one.claim.time)
     ]
     decisions = []
     for one in standing:
@@ -252,3 +302,18 @@ def require_deployable(
             place="statements",
         )
     return max(decisions, key=lambda decision: decision.plan)
+
+
+def require_not_revoked(verified: VerifiedRelease) -> None:
+    """Raise :class:`Refused` where a release was revoked."""
+    found = verified.revoked
+    if found is not None:
+        manifest = verified.manifest
+        raise Refused(
+            "releases.revoked",
+            f"{manifest.name}@{manifest.version} ({verified.root.short}) was revoked on {str(found.time)[:19]}Z "
+            f"({found.reason}).",
+            why="Its owner took it back for ever; what it answered before stays proven.",
+            next="Ask the owner for another release.",
+            place="statements",
+        )

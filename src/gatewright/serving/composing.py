@@ -88,11 +88,19 @@ class Composer:
         now: Callable[[], Instant],
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._signer = signer
-        self._worker = signer.public.id
+        self._by = signer, signer.public.id
         self._home_key = home_key
         self._now = now
         self._entropy = entropy
+
+    def take(self, signer: Signer) -> None:
+        """Sign with another key from the next batch on."""
+        self._by = signer, signer.public.id
+
+    @property
+    def worker(self) -> str:
+        """The id of the key that signs."""
+        return self._by[1]
 
     def begin(self, disk: SegmentDisk) -> OpenSegment:
         """A new segment on the disk; raises OSError."""
@@ -100,7 +108,7 @@ class Composer:
         name = f"{now.ns:020d}-{self._entropy(NAME_BYTES).hex()}"  # names sort as times do
         key = self._entropy(KEY_BYTES)
         wrapped = wrap_key(self._home_key, key, segment=name, nonce=self._entropy(NONCE_BYTES))
-        head = open_segment(SegmentHeader(segment=name, worker=self._worker, opened=now, wrapped_key=wrapped))
+        head = open_segment(SegmentHeader(segment=name, worker=self.worker, opened=now, wrapped_key=wrapped))
         handle = disk.create(name, head)
         return OpenSegment(name, quote(name), handle, AESGCM(key), len(head))
 
@@ -132,10 +140,11 @@ class Composer:
             salts.append(salt)
             seq += 1
         root, paths = batch_paths(hashes)
+        signer, worker = self._by
         statement = BatchStatement(
-            segment=segment.name, first=first, size=len(entries), root=root, worker=self._worker
+            segment=segment.name, first=first, size=len(entries), root=root, worker=worker
         ).encode()
-        signature = self._signer.sign(statement)
+        signature = signer.sign(statement)
         frames.append(pack_statement(BATCH, statement, signature))
         shared = pack_batch(statement, signature)
         tokens = [
@@ -146,7 +155,8 @@ class Composer:
 
     def seal(self, name: str, size: int, root: bytes) -> bytes:
         """The frame that closes a segment."""
+        signer, worker = self._by
         statement = BatchStatement(
-            segment=name, first=0, size=size, root=root, worker=self._worker, kind=SEAL_KIND
+            segment=name, first=0, size=size, root=root, worker=worker, kind=SEAL_KIND
         ).encode()
-        return pack_statement(SEAL, statement, self._signer.sign(statement))
+        return pack_statement(SEAL, statement, signer.sign(statement))

@@ -38,12 +38,12 @@ from gatewright.models.signature import ModelSignature
 from gatewright.policy.recording import recording_allowed
 from gatewright.ports import Blobs
 from gatewright.releases.manifest import POLICY
-from gatewright.releases.trust import TrustRoot
 from gatewright.releases.verification import VerifiedRelease, require_deployable, verify_release
 from gatewright.serving.admission import Admitted
 from gatewright.serving.allowances import Allowances
 from gatewright.serving.codec import Codec
 from gatewright.serving.engine import Engine
+from gatewright.serving.following import Following
 from gatewright.serving.routing import LoadedRelease, Table, close_table, make_table, stop_route
 from gatewright.serving.traffic import Kept, make_route
 
@@ -86,6 +86,7 @@ class Plans:
     ``refusal`` is what kept the newest file from being taken, or None. Where ``only`` is set, no plan
     is taken whose envelope has another digest. ``expired`` is set once the plan in force is. ``clock`` tells whether a plan has expired; ``report``
     is told of every plan that is taken (None) or refused, ``tell`` of what the releases in force do.
+    ``following`` says by whose keys plans are proved.
     """
 
     def __init__(
@@ -93,14 +94,15 @@ class Plans:
         *,
         path: Path,
         blobs: Blobs,
-        trust: TrustRoot,
+        following: Following,
         clock: Callable[[], Instant],
         report: Callable[[Refusal | None], None],
         tell: Callable[[Refusal], None],
     ) -> None:
         self._path = path
         self._blobs = blobs
-        self._trust = trust
+        self.following = following
+        self._trust = following.believed.trust
         self._clock = clock
         self._report = report
         self._kept = Kept(report=tell)
@@ -119,6 +121,7 @@ class Plans:
         """Take the plan that lies there now, if it holds; reports what changed."""
         self._tried = monotonic()
         self._seen = _identity(self._path)
+        self._trust = self.following.look()  # the keys are published before the plan that they signed
         before = self.refusal
         try:
             changed = self._take()
@@ -145,7 +148,7 @@ class Plans:
             if loading is not None and not loading.done():
                 continue
             again = self.refusal is not None and monotonic() - self._tried > RETRY_SECONDS
-            if again or _identity(self._path) != self._seen:
+            if again or _identity(self._path) != self._seen or self.following.changed():
                 loading = loop.run_in_executor(None, self.load)
 
     def expire(self) -> None:

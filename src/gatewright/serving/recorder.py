@@ -61,7 +61,7 @@ class Recorder:
     whose receipts go before they are on the disk), and says so by ``_coming``. Whoever changes one of
     the three, does it under ``_wake``.
 
-    ``home_key`` wraps each segment's data key; ``entropy`` gives random bytes; ``report`` is told
+    ``take`` has it sign with another key from the next batch on; from any thread. ``home_key`` wraps each segment's data key; ``entropy`` gives random bytes; ``report`` is told
     what a person should know, from either thread. ``recorded`` and ``not_recorded`` count predictions,
     ``lost`` those that were promised and could not be kept, ``batches`` group commits, and ``sync_ns``
     the nanoseconds that the disk took for them.
@@ -83,6 +83,7 @@ class Recorder:
         self._clock = clock
         self._report = report
         self._composer = Composer(signer, home_key, self._now, entropy)
+        self.take = self._composer.take
         self._seconds = seconds
         self._records = records
         self._last = Instant(0)

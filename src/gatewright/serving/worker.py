@@ -37,6 +37,8 @@ from gatewright.serving.app import App
 from gatewright.serving.batching import cores
 from gatewright.serving.board import BOARD_FILE, SLOTS, Board
 from gatewright.serving.certificates import Certificates, Source
+from gatewright.serving.following import Believed, Following
+from gatewright.serving.following import Source as KeySource
 from gatewright.serving.limits import DRAIN_TIME
 from gatewright.serving.logs import Level, Log
 from gatewright.serving.plans import Plans
@@ -103,7 +105,8 @@ class Worker:
     """A worker that runs until it is told to stop.
 
     ``identity`` gives the certificates of TLS; without it traffic is plain. ``ready`` is called with the
-    URL once requests are taken; ``collecting`` is asked for the metrics. Raises Misuse when another worker serves this home, and DependencyFailed when folder or port cannot be used.
+    URL once requests are taken; ``collecting`` is asked for the metrics; ``source`` tells of new keys.
+    Raises Misuse when another worker serves this home, and DependencyFailed when folder or port cannot be used.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class Worker:
         say: Callable[[str], None] = _say,
         ready: Callable[[str], None] | None = None,
         collecting: Collecting | None = None,
+        source: KeySource | None = None,
     ) -> None:
         self._settings = settings
         self._slot = settings.slot
@@ -149,13 +153,16 @@ class Worker:
         self.plans = Plans(
             path=settings.plan,
             blobs=blobs,
-            trust=trust,
+            following=Following(
+                Believed(trust=trust, signer=signer), source, take=self._take_signer, report=self._tell
+            ),
             clock=clock,
             report=self._plan_changed,
             tell=self._tell,
         )
         self.shadow = Shadow(self.recorder, self._tell)
         self._traffic: list[JsonObject] = []
+        self._told_keys: JsonObject = {}
 
     def run(self) -> None:
         """Serve until SIGTERM, SIGINT or :meth:`stop`; then finish what is in work, and seal."""
@@ -359,11 +366,16 @@ class Worker:
                 self._say("A new certificate is in force.")
 
     def _tell_traffic(self) -> None:
-        """Have the status say what breakers and shadows did since it was written."""
+        """Have the status say what breakers and shadows did since it was written, and which keys are used."""
         traffic = traffic_status(self.plans.table.routes)
-        if traffic != self._traffic and self._announced:
+        keys = self._keys()
+        if (traffic, keys) != (self._traffic, self._told_keys) and self._announced:
             self._traffic = traffic
             self._write_status(serving=True)
+
+    def _take_signer(self, signer: Signer) -> None:
+        self.recorder.take(signer)
+        self._log.say("worker-key", "Records are signed with a new key.", key=signer.public.id)
 
     def _tell(self, refusal: Refusal) -> None:
         self._log.refusal(refusal)
@@ -391,9 +403,15 @@ class Worker:
         if self._announced:
             self._write_status(serving=True)
 
+    def _keys(self) -> JsonObject:
+        """The version of the public keys that plans are proved by, and the id of the key that signs records."""
+        believed = self.plans.following.believed
+        return {"trust": believed.trust.version, "worker": believed.signer.public.id}
+
     def _write_status(self, *, serving: bool) -> None:
         """What this worker does, for ``gatewright status``; swapped by rename."""
         refusal = self.plans.refusal
+        self._told_keys = self._keys()
         status = {
             "models": [
                 {
@@ -407,6 +425,7 @@ class Worker:
                 for served in route.served()
             ],
             "grpc": self._grpc_address(),
+            "keys": self._told_keys,
             "pid": os.getpid(),
             "plan": self.plans.table.number,
             "refusal": None if refusal is None else {"code": refusal.code, "sentence": refusal.sentence()},
@@ -425,29 +444,3 @@ class Worker:
             part.replace(path)
         except OSError as error:
             self._say(f"The worker's status could not be written: {error.strerror}.")
-
-
-def run_worker(
-    settings: WorkerSettings,
-    *,
-    blobs: Blobs,
-    signer: Signer,
-    data_key: bytes,
-    trust: TrustRoot,
-    clock: Callable[[], Instant],
-    identity: Source | None = None,
-    ready: Callable[[str], None] | None = None,
-    collecting: Collecting | None = None,
-) -> None:
-    """Run a worker in this process until it is stopped; see :class:`Worker`."""
-    Worker(
-        settings,
-        blobs=blobs,
-        signer=signer,
-        data_key=data_key,
-        trust=trust,
-        clock=clock,
-        identity=identity,
-        ready=ready,
-        collecting=collecting,
-    ).run()

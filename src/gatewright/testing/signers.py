@@ -1,17 +1,18 @@
-"""A signer for tests: an Ed25519 key from a seed, the same one every time. Never for evidence."""
+"""Signers for tests: keys from a seed, the same ones every time. Never for evidence."""
 
 from __future__ import annotations
 
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gatewright.releases.keys import PublicKey
 
 
 class SeedSigner:
-    """Implements :class:`gatewright.ports.Signer`; equal seeds give equal keys and signatures."""
+    """Ed25519. Implements :class:`gatewright.ports.Signer`; equal seeds give equal keys and signatures."""
 
     def __init__(self, seed: str) -> None:
         self._private = Ed25519PrivateKey.from_private_bytes(sha256(seed.encode()).digest())
@@ -24,4 +25,21 @@ class SeedSigner:
 
     def sign(self, message: bytes) -> bytes:
         """Ed25519 signature over the message."""
+        return self._private.sign(message)
+
+
+class QuantumSafeSeedSigner:
+    """ML-DSA-44. Implements :class:`gatewright.ports.Signer`; equal seeds give equal keys."""
+
+    def __init__(self, seed: str) -> None:
+        self._private = MLDSA44PrivateKey.from_seed_bytes(sha256(seed.encode()).digest())
+
+    @property
+    def public(self) -> PublicKey:
+        """The public half."""
+        der = self._private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return PublicKey.from_der(der)
+
+    def sign(self, message: bytes) -> bytes:
+        """ML-DSA-44 signature over the message, randomised."""
         return self._private.sign(message)

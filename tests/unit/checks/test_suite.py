@@ -63,14 +63,16 @@ def test_every_built_in_check_answers_in_order_with_its_parameters() -> None:
         "performance.weak-slices",
         "performance.importance",
         "efficiency.latency",
+        "security.advisories",
     ]
     assert names == told == [found.check for found in findings] == list(known_checks())
     assert {"near_fraction": 0.0} == findings[0].parameters
-    assert {"p99_milliseconds": 100.0, "model_megabytes": 2048.0} == findings[-1].parameters
+    assert {"p99_milliseconds": 100.0, "model_megabytes": 2048.0} == findings[-2].parameters
     others = {found.check: found.outcome for found in findings if found.outcome is not Outcome.PASSED}
     assert {
         "performance.cross-validation": Outcome.SKIPPED,  # no recipe
         "performance.importance": Outcome.SKIPPED,  # no model to ask
+        "security.advisories": Outcome.SKIPPED,  # nothing imported
         "fairness.groups": Outcome.FAILED,  # too few rows to show that the groups are treated alike
     } == others
 

@@ -20,6 +20,7 @@ HEAVY = ("numpy", "sqlalchemy", "onnxruntime", "onnx", "scipy", "polars", "uvico
 
 WITHOUT_JSON = {
     "serve": "runs until it is stopped; its state is read with 'status --json'",
+    "witness serve": "runs until it is stopped; its state is read with 'witness show --json'",
 }
 
 DONE = {
@@ -36,6 +37,7 @@ DONE = {
     "status": "",
     "history": "",
     "verify": "",
+    "scrub": "",
     "example": "loans",
     "collect": "",
 }
@@ -66,11 +68,14 @@ FAILS = {
     "key list": "nobody",
     "key add": "nobody",
     "key revoke": "nobody 5f2b9c04d1aa",
+    "key rotate": "nothing",
+    "key root": "--to .gatewright/keys",
     "release create": "nobody",
     "release list": "surplus",
     "release show": "nobody",
     "release export": "nobody --to out",
     "release mount": "--to policy.toml",
+    "release revoke": "nobody --reason wrong",
     "ready": "--key-file none",
     "user add": "Ada!",
     "user list": "surplus",
@@ -78,7 +83,22 @@ FAILS = {
     "history": "--at yesterday",
     "why": "nowhere",
     "verify": "nowhere",
+    "scrub": "surplus",
+    "backup": "policy.toml --key-file none",
+    "restore": "none --to policy.toml --key-file none",
+    "recover": "--as ada --reason Lost.",
     "evidence log": "--to policy.toml",
+    "evidence export": "nowhere --from 2020-01-01 --out policy.toml",
+    "evidence receipt": "policy.toml --to answer.proof.json",
+    "evidence cbom": "--to nowhere/cbom.cdx.json",
+    "advisory import": "none.json",
+    "advisory list": "",
+    "advisory check": "",
+    "witness init": ". --name w1",
+    "witness trust": "nowhere trust.json",
+    "witness show": "nowhere",
+    "witness use": "http://audit.example w1.pub",
+    "witness drop": "nobody",
     "demo": "--surplus",
     "example": "nobody",
     "collect": "surplus",

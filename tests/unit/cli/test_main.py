@@ -25,6 +25,8 @@ def _raise(error: BaseException) -> Callable[..., object]:
         (Tampered("test.code", "It broke.", place="row 3"), 3, "test.code"),
         (KeyboardInterrupt(), 130, "cli.interrupted"),
         (ValueError("surprise"), 70, "cli.internal"),
+        (ModuleNotFoundError("none", name="sqlalchemy.engine"), 4, "cli.not-installed"),
+        (ModuleNotFoundError("none", name="gatewright.nothing"), 70, "cli.internal"),
     ],
 )
 def test_errors_become_documents(
@@ -34,7 +36,7 @@ def test_errors_become_documents(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """An expected error, an interrupt and a surprise each end with their code and one document."""
+    """An expected error, an interrupt, a surprise and a missing package each end with their code and one document."""
     monkeypatch.setattr(main, "app", _raise(error))
     monkeypatch.setattr(sys, "argv", ["gatewright", "status", "--json"])
     assert code == main.run()

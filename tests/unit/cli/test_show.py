@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,42 @@ def test_no_word_of_a_table_is_broken(columns: str) -> None:
     assert [word for cell in cells for word in cell.split() if word not in printed] == []
     assert "ab" * 32 not in printed
     assert "ab" * 32 == "".join(word for word in printed if set(word) == {"a", "b"})
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("beside", [None, {"from": "a", "to": "\u202eb\n"}])
+def test_a_long_list_is_the_same_document(
+    count: int, beside: dict[str, str] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A list that is written item by item is the document that it would be at once, to the letter."""
+    items = [{"b": [number, {}], "a": "x\n\u2028y"} for number in range(count)]
+    show.as_json(items if beside is None else {"changes": items, **beside})
+    whole = capsys.readouterr().out
+    show.as_json_list(iter(items), name="changes", beside=beside)
+    assert whole == capsys.readouterr().out
+
+
+def test_a_list_that_cannot_be_finished_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """An item that fails leaves standard output to the one document that says so."""
+
+    def failing() -> Iterator[int]:
+        yield 1
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 - the one that is raised above
+        show.as_json_list(failing(), name="changes")
+    assert "" == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["a\nb", "a\rb", "a\x1b[31mb", "a\x9bb", "a\u202eb", "a\u200bb", "a\u2028b"])
+def test_what_cannot_be_seen_is_shown_as_its_code(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Line ends and invisible letters of data stand in tables and lines as codes, in JSON as escapes."""
+    code = f"a<U+{ord(word[1]):04X}>"
+    show.line(word)
+    show.table(("x",), [(show.escape(word),)])
+    assert 2 == capsys.readouterr().out.count(code)
+    show.as_json(word)
+    document = capsys.readouterr().out
+    assert word == json.loads(document)
+    assert document.isascii()
+    assert document[:-1].isprintable()

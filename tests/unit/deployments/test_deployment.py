@@ -45,7 +45,7 @@ from gatewright.kernel.instants import Instant
 from gatewright.kernel.names import Name
 from gatewright.policy.approvals import Approval, Permit, permit
 from gatewright.policy.verdict import Verdict, encode_verdict
-from gatewright.releases.statement import Role
+from gatewright.releases.judgements import Role
 
 NOW = Instant(1_000)
 END = Instant(1_000 + PLAN_LIFETIME)

@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import math
 import struct
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewright.kernel.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, decode, decode_any, encode
+from gatewright.kernel.canonical import (
+    MAX_DEPTH,
+    MAX_SAFE_INTEGER,
+    NotPlain,
+    decode,
+    decode_any,
+    decode_plain,
+    encode,
+)
 from gatewright.kernel.errors import BadInput
 
 # RFC 8785, appendix B: IEEE 754 bits and the text that ECMAScript gives.
@@ -233,3 +242,66 @@ def test_nesting_up_to_the_limit_is_read() -> None:
 def test_integers_are_written_in_full(value: int) -> None:
     """An integer that interoperates is written digit by digit."""
     assert str(value).encode() == encode(value)
+
+
+def _careful(data: bytes) -> str | None:
+    """What is read without the quick way, as text; None where it is refused."""
+    try:
+        value = decode_any(data)
+        return repr(value) if encode(value) == data else None
+    except BadInput:
+        return None
+
+
+def _quick(data: bytes) -> str | None:
+    try:
+        return repr(decode(data))
+    except BadInput:
+        return None
+
+
+_documents = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**54), 2**54) | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(value=_documents, sort=st.booleans(), ascii_only=st.booleans(), spaced=st.booleans())
+def test_the_quick_way_takes_what_is_canonical(
+    value: Any, sort: bool, ascii_only: bool, spaced: bool
+) -> None:
+    """Documents in every form that a writer of JSON may choose: read exactly where the one form is met."""
+    separators = (", ", ": ") if spaced else (",", ":")
+    text = json.dumps(value, sort_keys=sort, ensure_ascii=ascii_only, separators=separators)
+    data = text.encode("utf-8", "surrogatepass")
+    assert _careful(data) == _quick(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"1.0",
+        b"-0",
+        b"9007199254740992",
+        b"1e2",
+        b"NaN",
+        b'"\\u0041"',
+        b'{"b":1,"a":2}',
+        b'{"a":1,"a":1}',
+        b" 1",
+        b"1 ",
+        b"[1,]",
+        b'"\xc3\xa9"',
+        b"[" * 65 + b"]" * 65,
+        b"1" * 5000,
+        b"",
+        b'"\x7f"',
+        b'"/"',
+    ],
+)
+def test_the_quick_way_is_never_wider(data: bytes) -> None:
+    """What the quick way reads, the careful way reads alike; what it leaves aside is for the careful way."""
+    assert _careful(data) == _quick(data)
+    with suppress(NotPlain):
+        assert _careful(data) == repr(decode_plain(data))

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewright.kernel.errors import BadInput
-from gatewright.ledger.proofs import consistency_from, inclusion_from, range_root, verify_consistency
+from gatewright.ledger.proofs import (
+    consistency_from,
+    first_difference,
+    inclusion_from,
+    range_root,
+    verify_consistency,
+)
 from gatewright.ledger.tree import EMPTY_ROOT, Frontier, inclusion_path, leaf_hash, root_of
 
 LEAVES = [leaf_hash(number.to_bytes(4, "big")) for number in range(130)]
@@ -138,3 +144,17 @@ def test_a_leaf_that_is_not_there_has_no_path() -> None:
     """Asking for the path of a leaf beyond the tree is BadInput."""
     with pytest.raises(BadInput):
         inclusion_from(lambda level, index: NODES[level, index], index=3, size=3)
+
+
+@given(size=st.integers(0, 130), changed=st.sets(st.integers(0, 129), max_size=3))
+def test_the_first_difference_is_found_by_few_look_ups(size: int, changed: set[int]) -> None:
+    """The first leaf in which two trees differ, or None; with at most two look-ups a level in each."""
+    other = dict(NODES)
+    frontier = Frontier()
+    for number, each in enumerate(LEAVES):
+        frontier, made = frontier.grow(leaf_hash(b"other") if number in changed else each)
+        other |= {(node.level, node.index): node.hash for node in made}
+    asked: list[tuple[int, int]] = []
+    found = first_difference(lookup_within(size, asked), lambda level, index: other[level, index], size)
+    assert min((number for number in changed if number < size), default=None) == found
+    assert len(asked) <= 2 * size.bit_length()

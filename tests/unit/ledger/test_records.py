@@ -12,7 +12,7 @@ from gatewright.kernel import canonical
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput
 from gatewright.kernel.instants import Instant
-from gatewright.ledger.records import LEAF_BYTES, Draft, Record
+from gatewright.ledger.records import LEAF_BYTES, Draft, Record, place_in
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 records = st.builds(
@@ -138,3 +138,57 @@ def test_a_leaf_fits_a_tile_entry() -> None:
     assert sized(LEAF_BYTES) == Record.decode(sized(LEAF_BYTES).encode())
     with pytest.raises(BadInput, match="65,535"):
         sized(LEAF_BYTES + 1).encode()
+
+
+def careful(leaf: bytes) -> Record | None:
+    """What the careful way alone reads."""
+    try:
+        return Record._decode(leaf)
+    except BadInput:
+        return None
+
+
+def quick(leaf: bytes) -> Record | None:
+    """What is read with the quick way first; the place in the leaf is the same."""
+    try:
+        found = Record.decode(leaf)
+    except BadInput:
+        with pytest.raises(BadInput):
+            place_in(leaf)
+        return None
+    assert (found.seq, found.time.ns) == place_in(leaf)
+    return found
+
+
+@given(record=records, at=st.integers(0, 400), letter=st.integers(0, 255))
+def test_the_quick_way_reads_what_the_careful_way_reads(record: Record, at: int, letter: int) -> None:
+    """No more and no less, whatever is in the leaf, and with any byte of it changed."""
+    leaf = record.encode()
+    assert record == quick(leaf) == careful(leaf)
+    changed = leaf[: at % len(leaf)] + bytes((letter,)) + leaf[at % len(leaf) + 1 :]
+    assert careful(changed) == quick(changed)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026-03-03T14:05:00Z",
+        "2026-03-03T14:05:00.5Z",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999999999Z",
+        "2026-03-03T14:05:00.50Z",
+        "2026-03-03T14:05:00.Z",
+        "2026-03-03T14:05:00.0000000001Z",
+        "2026-03-03",
+        "2026-03-03T14:05:00z",
+        "2026-03-03T14:05:00+00:00",
+        "2026-02-30T14:05:00Z",
+        "2026-03-03 14:05:00Z",
+        "",
+    ],
+)
+def test_times_have_one_spelling(time: str) -> None:
+    """The quick way takes a time exactly where the careful way does."""
+    leaf = Record(seq=1, time=Instant(0), draft=Draft(kind="a.b", actor="", subject="")).encode()
+    changed = leaf.replace(b"1970-01-01T00:00:00Z", time.encode())
+    assert careful(changed) == quick(changed)

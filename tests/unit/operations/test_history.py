@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from gatewright.kernel.digests import Digest
 from gatewright.kernel.instants import Instant
 from gatewright.ledger.records import Draft
 from gatewright.operations.catalogue import Endpoint, body_of
-from gatewright.operations.history import changes, live_at
+from gatewright.operations.history import between, changes, live_at
 from gatewright.operations.home import Home
 from gatewright.operations.projections import project
 
@@ -72,3 +73,38 @@ def _law(home: Home, folder: Path, events: list[tuple[int, str, int, bool, bool]
         assert [c for c in found if c.entry.endpoint == "a"] == list(only)
     finally:
         ledger.close()
+
+
+MANY, FEW = 4_000, 2_000
+GROWTH = 1.3
+
+
+def test_a_long_window_is_read_page_by_page(fresh_template: Path, tmp_path: Path) -> None:
+    """Thousands of changes come in order, each once, in no more memory than half of them take."""
+    with open_home(fresh_template) as home:
+        ledger = SqliteLedger(
+            tmp_path / "l.db", signer=home.keys.log, origin=home.origin, project=lambda _: ()
+        )
+        try:
+            for start in range(0, MANY, FEW):
+                drafts = [
+                    Draft(
+                        kind="endpoint.deployed",
+                        actor="p-1",
+                        subject="a",
+                        body=body_of(_entry("a", number % 5 + 1, number + 1)),
+                    )
+                    for number in range(start, start + FEW)
+                ]
+                ledger.append(drafts, Instant(start))
+            seen = replace(home, archive=ledger)
+            peaks = []
+            for count in (FEW, MANY):
+                tracemalloc.start()
+                numbers = [each.body["plan_number"] for each in between(seen, Instant(0), Instant(count - 1))]
+                peaks.append(tracemalloc.get_traced_memory()[1])
+                tracemalloc.stop()
+                assert list(range(1, count + 1)) == numbers
+            assert peaks[1] < GROWTH * peaks[0], peaks
+        finally:
+            ledger.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gatewright.adapters.log_signing import HeadSigning
 from gatewright.adapters.sqlite_ledger import SqliteLedger
 from gatewright.assembly.homes import open_home
 from gatewright.kernel.errors import BadInput, Misuse, Tampered
@@ -20,11 +21,11 @@ from gatewright.ledger.tiles import ENTRIES, Tile, Tiling, bundle_of, read_bundl
 from gatewright.ledger.tree import leaf_hash
 from gatewright.operations.home import Home
 from gatewright.operations.log_export import export
-from gatewright.operations.log_folder import read_kept, verify_log
+from gatewright.operations.log_folder import Kept, read_kept, verify_log
 from gatewright.releases.trust import TrustRoot
-from gatewright.testing.signers import SeedSigner
+from gatewright.testing.signers import QuantumSafeSeedSigner, SeedSigner
 
-LOG = SeedSigner("log")
+LOG, LOG_PQ = SeedSigner("log"), QuantumSafeSeedSigner("log")
 SIZE = 600
 """Two full tiles and a partial one."""
 
@@ -36,8 +37,9 @@ def drafts(count: int, word: str = "n") -> list[Draft]:
 
 def with_ledger(fresh: Home, path: Path) -> Home:
     """A home whose ledger is one of test records, signed by a key that these tests hold."""
-    archive = SqliteLedger(path, signer=LOG, origin=fresh.origin, project=lambda _: ())
-    return replace(fresh, archive=archive, trust=replace(fresh.trust, log=LOG.public))  # type: ignore[arg-type]
+    archive = SqliteLedger(path, signer=LOG, signer_pq=LOG_PQ, origin=fresh.origin, project=lambda _: ())
+    trust = replace(fresh.trust, log=LOG.public, log_pq=LOG_PQ.public)
+    return replace(fresh, archive=archive, trust=trust)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -110,10 +112,8 @@ def rebuilt(folder: Path, leaves: list[bytes], trust: TrustRoot, *, sign: bool) 
         (folder / tile.path()).parent.mkdir(parents=True, exist_ok=True)
         (folder / tile.path()).write_bytes(data)
     if sign:
-        text = checkpoint_text(trust.origin, len(leaves), tiling.root())
-        (folder / "checkpoint").write_bytes(
-            note_with_signature(text, trust.origin, LOG.public, LOG.sign(text))
-        )
+        signing = HeadSigning(origin=trust.origin, signer=LOG, signer_pq=LOG_PQ)
+        (folder / "checkpoint").write_bytes(signing.note(len(leaves), tiling.root(), Instant(0)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 600])
@@ -131,7 +131,7 @@ def test_an_exported_log_holds(home: Home, tmp_path: Path, size: int) -> None:
 def test_a_log_grows_by_new_files(home: Home, tmp_path: Path) -> None:
     """Later exports add to the folder, rewrite no tile, replace partial tiles by full ones, and extend what was kept."""
     folder = tmp_path / "log"
-    kept: list[bytes] = []
+    kept: list[Kept] = []
     before: dict[str, int] = {}
     for count in (0, 1, 200, 54, 1, 1, 300, 0):
         grow(home, count)
@@ -162,7 +162,9 @@ def test_an_interrupted_export_is_completed(home: Home, grown: Path) -> None:
 
 def test_a_folder_that_is_no_beginning_is_left_alone(home: Home, grown: Path, tmp_path: Path) -> None:
     """An export of another history, of a longer log or of another home is refused and stays as it was."""
-    other = SqliteLedger(tmp_path / "other.db", signer=LOG, origin=home.origin, project=lambda _: ())
+    other = SqliteLedger(
+        tmp_path / "other.db", signer=LOG, signer_pq=LOG_PQ, origin=home.origin, project=lambda _: ()
+    )
     forked = replace(home, archive=other)  # type: ignore[arg-type]
     before = {name: (grown / name).read_bytes() for name in files(grown)}
     for count in (10, SIZE, 1):  # shorter, as long, longer
@@ -179,7 +181,11 @@ def test_a_folder_that_is_no_beginning_is_left_alone(home: Home, grown: Path, tm
 def _other(home: Home, tmp_path: Path) -> Home:
     """A home with the same key under another name."""
     ledger = SqliteLedger(
-        tmp_path / "another.db", signer=LOG, origin="gatewright/other", project=lambda _: ()
+        tmp_path / "another.db",
+        signer=LOG,
+        signer_pq=LOG_PQ,
+        origin="gatewright/other",
+        project=lambda _: (),
     )
     trust = replace(home.trust, origin="gatewright/other")
     return replace(home, origin=trust.origin, trust=trust, archive=ledger)  # type: ignore[arg-type]
@@ -331,7 +337,7 @@ def test_a_checkpoint_that_is_none_is_evidence_that_does_not_hold(
 def test_a_log_of_other_keys_or_another_name_is_refused(trust: TrustRoot, log: Path) -> None:
     """Only the log's own key, under its own name, makes a checkpoint that is believed."""
     stranger = replace(trust, log=SeedSigner("stranger").public)
-    assert "ledger.note-unknown-key" == named(log, stranger)[0]
+    assert "releases.head-unsigned" == named(log, stranger)[0]
     assert "ledger.origin" == named(log, replace(trust, origin="gatewright/other"))[0]
 
 
@@ -366,17 +372,55 @@ def test_forgeries_by_who_holds_the_key(trust: TrustRoot, log: Path) -> None:
     assert 1 == verify_log(log, trust, kept=[kept]).facts["kept"]
 
 
+def placed(log: Path, trust: TrustRoot, *kept: Kept) -> tuple[str, str]:
+    """Code and place of what a log does not extend."""
+    with pytest.raises(Tampered) as caught:
+        verify_log(log, trust, kept=kept)
+    return caught.value.code, caught.value.refusal.place.partition(" (")[0]
+
+
+def test_what_was_kept_tells_where(trust: TrustRoot, log: Path, tmp_path: Path) -> None:
+    """Checkpoints name the records between them, a copy of the log the record; a damaged copy is as a checkpoint."""
+    leaves = leaves_in(log)
+    copy = Path(shutil.copytree(log, tmp_path / "copy"))
+    notes = {}
+    for size in (100, 290, 310, SIZE):
+        rebuilt(log, leaves[:size], trust, sign=True)
+        notes[size] = Kept(note=read_kept(log).note)
+    other = [*leaves[:300], leaves[300].replace(b"n-300", b"x-300"), *leaves[301:]]
+    rebuilt(log, other, trust, sign=True)
+    forked = "operations.log-forked"
+    assert (forked, "records 0 to 599") == placed(log, trust, notes[SIZE])
+    assert (forked, "records 290 to 309") == placed(
+        log, trust, *(notes[size] for size in (310, 100, SIZE, 290))
+    )
+    assert (forked, "record 300") == placed(log, trust, read_kept(copy))
+    shorter = other[:400]
+    rebuilt(log, shorter, trust, sign=True)
+    assert (forked, "record 300") == placed(log, trust, read_kept(copy))
+    rebuilt(log, leaves[:400], trust, sign=True)
+    for kept in (notes[SIZE], read_kept(copy)):
+        assert ("operations.log-rolled-back", "record 400") == placed(log, trust, kept)
+    rebuilt(log, other, trust, sign=True)
+    (copy / "tile/0/001").write_bytes(b"spoiled")
+    assert (forked, "records 0 to 599") == placed(log, trust, read_kept(copy))
+
+
 def test_kept_checkpoints_are_read_strictly(trust: TrustRoot, log: Path, tmp_path: Path) -> None:
     """A kept checkpoint that is malformed is BadInput, one that is not there Misuse, one of other keys Tampered."""
     with pytest.raises(BadInput):
-        verify_log(log, trust, kept=[b"nonsense"])
+        verify_log(log, trust, kept=[Kept(note=b"nonsense")])
     for place in (tmp_path, tmp_path / "none"):
         with pytest.raises(Misuse):
             read_kept(place)
     text = checkpoint_text(trust.origin, 1, bytes(32))
     other = SeedSigner("other")
     with pytest.raises(Tampered):
-        verify_log(log, trust, kept=[note_with_signature(text, trust.origin, other.public, other.sign(text))])
+        verify_log(
+            log,
+            trust,
+            kept=[Kept(note=note_with_signature(text, trust.origin, other.public, other.sign(text)))],
+        )
 
 
 def test_nothing_is_exported_from_a_ledger_that_does_not_hold(home: Home, tmp_path: Path) -> None:

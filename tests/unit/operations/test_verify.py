@@ -14,7 +14,7 @@ from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput, Misuse, Tampered
 from gatewright.ledger.receipts import BatchStatement, PredictionRecord, Receipt
 from gatewright.ledger.tree import leaf_hash
-from gatewright.operations import released, verify
+from gatewright.operations import receipt_verification, release_verification, released, verify
 from gatewright.operations.answers import saved_in
 from gatewright.operations.home import Home
 from gatewright.releases.statement import WorkerKey
@@ -77,14 +77,14 @@ def test_files_are_told_apart_by_content(live: Home, tmp_path: Path) -> None:
 def test_an_export_holds_and_each_problem_has_its_file(live: Home, tmp_path: Path) -> None:
     """The problem is told with the name of the exported file, not with a place inside an envelope."""
     folder = released.export(live, "loans@1", tmp_path / "out")
-    assert "loans@1" == verify.release_folder(folder, live.trust).facts["model"]
+    assert "loans@1" == release_verification.release_folder(folder, live.trust).facts["model"]
     for name in ("model.sig", "release.pub", "statements/decision-loans.dsse.json", "release/report.json"):
         place = folder / name
         original = place.read_bytes()
         middle = len(original) // 2
         place.write_bytes(original[:middle] + bytes((original[middle] ^ 1,)) + original[middle + 1 :])
         with pytest.raises(Tampered) as caught:
-            verify.release_folder(folder, live.trust)
+            release_verification.release_folder(folder, live.trust)
         assert Path(name).name in caught.value.refusal.sentence()
         place.write_bytes(original)
 
@@ -95,7 +95,7 @@ def test_an_approval_taken_away_is_missed(live: Home, tmp_path: Path) -> None:
     (approval,) = (folder / "statements").glob("approval-*")
     approval.unlink()
     with pytest.raises(Tampered, match=approval.name):
-        verify.release_folder(folder, live.trust)
+        release_verification.release_folder(folder, live.trust)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,8 @@ def test_how_a_prediction_was_recorded_is_said(recording: str, expected: str) ->
         output_salt=bytes(32),
     )
     worker = WorkerKey(public=signer.public, valid_from=NOW, origin=TRUST.origin)
-    found = verify.receipt(saved_in(receipt.token().encode()), TRUST, [certify(worker, SIGNERS)])
+    found = receipt_verification.receipt(
+        saved_in(receipt.token().encode()), TRUST, [certify(worker, SIGNERS)]
+    )
     assert expected in found.sentence
     assert (recording == "durable") == ("ecorded" not in found.sentence and "nobody" not in found.sentence)

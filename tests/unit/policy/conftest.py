@@ -49,6 +49,7 @@ def known() -> KnownChecks:
         "performance.cross-validation": Known(),
         "fairness.groups": Known(),
         "efficiency.latency": Known(metrics={"p95": tuple(Task)}),
+        "security.advisories": Known(),
     }
 
 

@@ -11,7 +11,7 @@ from gatewright.kernel.instants import Instant
 from gatewright.policy.approvals import Approval, Permit, permit, tally
 from gatewright.policy.rules import Tier
 from gatewright.policy.verdict import Verdict
-from gatewright.releases.statement import Role
+from gatewright.releases.judgements import Role
 
 ROOT, OTHER = Digest.of(b"root"), Digest.of(b"other")
 

@@ -10,7 +10,8 @@ from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import Tampered
 from gatewright.kernel.instants import Instant
 from gatewright.releases.approvals import SignedApproval, signed_approvals
-from gatewright.releases.statement import Approval, Role
+from gatewright.releases.judgements import Role
+from gatewright.releases.statement import Approval
 from unit.releases.workshop import NOW, STRANGER, p256, sealed_bytes
 
 ROOT, VERDICT = Digest.of(b"root"), Digest.of(b"verdict")

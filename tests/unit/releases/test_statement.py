@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,8 @@ from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput
 from gatewright.kernel.instants import Instant
 from gatewright.releases.envelope import Envelope, sealed
+from gatewright.releases.in_toto import Statement
+from gatewright.releases.judgements import Revocation, RevocationReason, Role, Waiver
 from gatewright.releases.statement import (
     APPROVAL,
     COUNTERSIGNATURE,
@@ -21,8 +25,6 @@ from gatewright.releases.statement import (
     Claim,
     Countersignature,
     DeploymentDecision,
-    Role,
-    Statement,
     WorkerKey,
     decode_claim,
     encode_claim,
@@ -30,11 +32,13 @@ from gatewright.releases.statement import (
     sealed_claim,
     to_statement,
 )
+from gatewright.releases.summaries import VerificationSummary
 from unit.releases.workshop import LOG_KEY, NOW, RELEASE_KEY
 
 _digests = st.binary(min_size=32, max_size=32).map(Digest.from_raw)
 _instants = st.integers(0, 4_000_000_000 * 10**9).map(Instant)
 _texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+_names = st.from_regex(r"[a-z][a-z0-9-]{0,62}", fullmatch=True)
 _references = st.builds(ApprovalReference, envelope=_digests, key_id=_texts)
 _claims: st.SearchStrategy[Claim] = st.one_of(
     st.builds(Countersignature, root=_digests),
@@ -50,7 +54,7 @@ _claims: st.SearchStrategy[Claim] = st.one_of(
     st.builds(
         DeploymentDecision,
         root=_digests,
-        endpoint=st.from_regex(r"[a-z][a-z0-9-]{0,62}", fullmatch=True),
+        endpoint=_names,
         verdict=_digests,
         approvals=st.lists(_references, max_size=3).map(tuple),
         plan=st.integers(0, 2**53 - 1),
@@ -58,11 +62,39 @@ _claims: st.SearchStrategy[Claim] = st.one_of(
         decision=st.just("allow"),
     ),
     st.builds(WorkerKey, public=st.just(LOG_KEY.public), valid_from=_instants, origin=_texts),
+    st.builds(
+        Revocation, root=_digests, reason=st.sampled_from(RevocationReason), words=_digests, time=_instants
+    ),
+    st.builds(
+        Waiver,
+        root=_digests,
+        rule=_texts,
+        principal=_texts,
+        role=st.sampled_from(Role),
+        words=_digests,
+        until=_instants,
+        time=_instants,
+    ),
+    st.builds(
+        VerificationSummary,
+        root=_digests,
+        origin=_texts,
+        version=_texts,
+        time=_instants,
+        model=_names,
+        model_version=st.integers(1, 9_999),
+        tier=st.sampled_from(("low", "high")),
+        policy=_digests,
+        report=_digests,
+        verdict=_digests,
+        waived=st.booleans(),
+    ),
 )
 ROOT, VERDICT = Digest.of(b"root"), Digest.of(b"verdict")
 APPROVED = Approval(root=ROOT, principal="p-1", role=Role.OWNER, verdict=VERDICT, time=NOW)
 DECIDED = DeploymentDecision(root=ROOT, endpoint="e", verdict=VERDICT, approvals=(), plan=1, time=NOW)
-CERTIFIED = WorkerKey(public=LOG_KEY.public, valid_from=NOW, origin="o")
+FIRST_CERTIFIED = WorkerKey(public=LOG_KEY.public, valid_from=NOW, origin="o")
+CERTIFIED = replace(FIRST_CERTIFIED, valid_until=Instant(NOW.ns + 1))
 
 
 @given(_claims)
@@ -95,6 +127,7 @@ def test_statements_round_trip(statement: Statement) -> None:
         (APPROVED, APPROVAL),
         (DECIDED, DEPLOYMENT_DECISION),
         (CERTIFIED, WORKER_KEY),
+        (FIRST_CERTIFIED, "urn:gatewright:worker-key:v1"),
     ],
 )
 def test_form_is_in_toto_version_1(claim: Claim, predicate_type: str) -> None:
@@ -135,6 +168,7 @@ def _changed(claim: Claim, **fields: object) -> bytes:
         (DECIDED, {"approvals": ["x"]}, ""),
         (CERTIFIED, {"key": RELEASE_KEY.public.text()}, "key"),
         (CERTIFIED, {"key": "x"}, ""),
+        (CERTIFIED, {"valid-until": str(NOW)}, "valid-until"),
     ],
 )
 def test_bad_fields_are_refused_by_name(claim: Claim, fields: dict[str, object], place: str) -> None:
@@ -146,9 +180,7 @@ def test_bad_fields_are_refused_by_name(claim: Claim, fields: dict[str, object],
 
 def test_unknown_predicate_type_is_refused() -> None:
     """A statement that is not understood is refused: it may be a revocation."""
-    unknown = Statement(
-        predicate_type="urn:gatewright:revocation:v1", subjects={"release": ROOT}, predicate={}
-    )
+    unknown = Statement(predicate_type="urn:gatewright:recall:v1", subjects={"release": ROOT}, predicate={})
     with pytest.raises(BadInput, match="not known here"):
         decode_claim(unknown.encode())
 

@@ -139,7 +139,7 @@ def test_decision_is_no_countersignature() -> None:
 def test_unknown_statement_beside_a_release_is_refused() -> None:
     """Step 3: a statement that is not understood may be a revocation, and is not passed over."""
     statement = Statement(
-        predicate_type="urn:gatewright:revocation:v1", subjects={"release": HONEST.root}, predicate={}
+        predicate_type="urn:gatewright:recall:v1", subjects={"release": HONEST.root}, predicate={}
     )
     envelope = sealed_like(statement)
     assert "statements[1]: predicateType" == place_of(HONEST.beside(envelope))

@@ -13,6 +13,7 @@ from gatewright.kernel.errors import Refusal
 from gatewright.kernel.instants import Instant
 from gatewright.kernel.names import Name
 from gatewright.serving import plans as module
+from gatewright.serving.following import Believed, Following
 from gatewright.serving.plans import Plans
 from unit.serving.rig import COLUMNS, NOW, SIGNATURE, Rig, api_key, linear_model
 
@@ -33,7 +34,9 @@ def plans_of(rig: Rig, said: list[Refusal | None], clock: Calendar | None = None
     return Plans(
         path=rig.plan_path,
         blobs=rig.blobs,
-        trust=rig.trust,
+        following=Following(
+            Believed(trust=rig.trust, signer=rig.worker), None, take=lambda _: None, report=said.append
+        ),
         clock=clock or Calendar(),
         report=said.append,
         tell=said.append,

@@ -225,13 +225,13 @@ def test_a_sigterm_drains_and_seals(rig: Rig) -> None:
         "from gatewright.adapters.local_blobs import LocalBlobs\n"
         "from gatewright.kernel.instants import Instant\n"
         "from gatewright.releases.trust import TrustRoot\n"
-        "from gatewright.serving.worker import WorkerSettings, run_worker\n"
+        "from gatewright.serving.worker import Worker, WorkerSettings\n"
         "from gatewright.testing.signers import SeedSigner\n"
         "folder = Path(sys.argv[1])\n"
-        "run_worker(WorkerSettings(plan=folder / 'plan.json', segments=folder / 'segments', port=0),\n"
+        "Worker(WorkerSettings(plan=folder / 'plan.json', segments=folder / 'segments', port=0),\n"
         "  blobs=LocalBlobs(folder / 'blobs', bytes(range(32))), signer=SeedSigner('w'), data_key=bytes(range(32)),\n"
         "  trust=TrustRoot.decode((folder / 'trust.json').read_bytes()), clock=lambda: Instant(time.time_ns()),\n"
-        "  ready=lambda url: (folder / 'url').write_text(url))\n"
+        "  ready=lambda url: (folder / 'url').write_text(url)).run()\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(rig.folder)], stderr=subprocess.PIPE, text=True

@@ -1,0 +1,1 @@
+"""Thin HTTP edges of the control side: parse, call one operation, render."""

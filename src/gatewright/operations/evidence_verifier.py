@@ -1,0 +1,546 @@
+"""Verify an evidence pack, offline, with this one file: read it from top to bottom.
+
+    python verify_evidence.py PACK --fingerprint HEX [--answer FILE] [--request FILE] [--kept CHECKPOINT]
+
+PACK is the zip file, or the folder it was unpacked to. HEX is the fingerprint of the owner's public keys,
+which you must have by another way than this pack: by telephone, on paper, in a contract.
+
+Exit code 0: all of it holds. 3: something does not hold; the first such thing is named, with its place.
+2: wrong use, or something was missing, so that a part could not be verified; that is named too.
+
+It needs Python 3.11 and the package "cryptography" 44 or newer, nothing else, and no network. Signatures of
+ML-DSA (FIPS 204) need cryptography 48; with an older one they are *told* as not verified (exit code 2).
+
+The order: 1 the files, 2 the keys, 3 the log, 4 people and workers, 5 the releases, 6 what the endpoint
+served, 7 answers. Each step rests on the steps before it and on nothing else. Everything is read as data:
+nothing in the pack is run, or unpacked to the disk. Each single thing that is verified is one ``require``;
+what cannot be read at all does not hold either.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import struct
+import zipfile
+from bisect import bisect_left
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+SHORT = 1_000  # bytes: only ML-DSA keys are longer
+FILES, PACK_BYTES, WHOLE_BYTES = 100_000, 2**32 - 1, 2**29
+SMALL, RATIO = 2**20, 1_000  # what unpacks to more than so many times its size is a bomb
+RESOURCES = ["model.onnx", "policy.toml", "release.json", "report.json", "signature.json", "verdict.json"]
+# The first three are for people, and signed by nobody; everything else is verified.
+NAMES = r"README\.txt|index\.html|verify_evidence\.py|trust\.json|(answers|people|plans|trust|workers)/[^/]+"
+NAMES += r"|log/(checkpoint|(others|records)\.jsonl|proofs\.json)"
+NAMES += r"|releases/[0-9a-f]{64}/(model\.sig|release/[^/]+|statements/[^/]+)"
+TRUST_TYPE = "application/vnd.gatewright.trust+json"
+PLAN_TYPE = "application/vnd.gatewright.traffic-plan.v1+json"
+# A statement of a kind that is not understood might take back what others allow: it is refused.
+KINDS = r"urn:gatewright:(countersignature|approval|deployment-decision|waiver|revocation):v1"
+KINDS += r"|https://slsa\.dev/verification_summary/v1|https://cyclonedx\.org/bom(/v1\.6)?"
+# Types of signatures on a checkpoint (C2SP signed-note, tlog-cosignature), and how such keys begin in DER.
+NOTE, COSIGNATURE, ML_DSA_44 = 1, 4, 6
+DER = {COSIGNATURE: "302a300506032b6570032100", ML_DSA_44: "30820532300b06096086480165030403110382052100"}
+Json = dict[str, Any]
+NOBODY: Json = {"statements": {}, "decided": {}}
+
+
+class Broken(Exception):
+    """Something does not hold: what, and where. Exit code 3."""
+
+
+class Missing(Exception):
+    """Something that is needed was not given, or the call is wrong. Exit code 2."""
+
+
+class Now:
+    """Which part is being verified (where a problem is said to be), and what could not be, in words."""
+
+    at = "the pack"
+    unverified: list[str] = []  # noqa: RUF012 - one verification at a time
+
+
+now = Now()
+
+
+def require(holds: object, what: str, at: str = "") -> None:
+    """Raise Broken unless it holds."""
+    if not holds:
+        raise Broken(what, at or now.at)
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def raw(text: str) -> bytes:
+    """The bytes of a base64 text."""
+    return base64.b64decode(text, validate=True)
+
+
+# ---- 1. The files: exactly those of the manifest, each as the manifest says -----------------------------
+
+
+class Pack:
+    """The files of a pack: their sizes and digests by name, and a way to open one."""
+
+    def __init__(self, sizes: dict[str, int], opened: Any) -> None:
+        self.sizes, self.opened, self.digests = sizes, opened, dict[str, str]()
+
+    def read(self, name: str) -> bytes:
+        """A whole file, the one that the manifest lists."""
+        now.at = name
+        require(self.sizes.get(name, PACK_BYTES) <= WHOLE_BYTES, "The file is missing, or too large.")
+        with self.opened(name) as source:
+            data: bytes = source.read(WHOLE_BYTES)
+        require(self.digests.get(name, sha256(data)) == sha256(data), "The file was changed.")
+        return data
+
+    def under(self, folder: str) -> list[str]:
+        """The names of the files below a folder, in order, 2 before 10."""
+        return sorted((n for n in self.sizes if n.startswith(folder)), key=lambda n: (len(n), n))
+
+
+def open_pack(path: Path) -> Pack:
+    """The pack in a zip file or a folder."""
+    if not path.exists():
+        raise Missing(f"There is no file or folder {path}.")
+    if path.is_file():
+        source = zipfile.ZipFile(path)
+        require_plain(source, source.infolist(), path.stat().st_size)
+        return Pack({each.filename: each.file_size for each in source.infolist()}, source.open)
+    found = {each.relative_to(path).as_posix(): each for each in path.rglob("*")}
+    odd = [name for name, each in found.items() if each.is_symlink() or not (each.is_dir() or each.is_file())]
+    require(not odd, "It is a link, or no plain file.", "".join(odd[:1]))
+    sizes = {name: each.stat().st_size for name, each in found.items() if each.is_file()}
+    return Pack(sizes, lambda name: found[name].open("rb"))
+
+
+def require_plain(source: zipfile.ZipFile, members: list[zipfile.ZipInfo], size: int) -> None:
+    """Plain members, one right behind the other: nothing hidden, nothing that climbs, no bomb."""
+    end = total = 0
+    require(len({each.filename for each in members}) == len(members) <= FILES, "A file is in it twice.")
+    for each in members:
+        now.at, kind, total = each.filename[:300], each.external_attr >> 28, total + each.file_size
+        plain = all(re.fullmatch(r"(?!\.\.?$)[\w.@-]+", part, re.ASCII) for part in now.at.split("/"))
+        require(plain, "A member has a name that leads out of the pack, or that no pack has.")
+        known = kind in (0, 8) and each.compress_type in (0, 8) and not each.flag_bits & ~0x0806
+        require(known, "A member is a link, encrypted, or compressed in an unknown way.")
+        fits = total <= PACK_BYTES and each.file_size <= max(SMALL, each.compress_size * RATIO)
+        require(fits, "A member unpacks to too much.")
+        bare = each.header_offset == end and not each.extra and not each.comment
+        require(bare, "Something is hidden beside a member.")
+        end += 30 + len(each.filename) + each.compress_size
+    listed = sum(46 + len(each.filename) for each in members) + 22  # the list of members, and its end
+    require((source.start_dir, size) == (end, end + listed), "Something is hidden behind the members.")
+
+
+def check_files(pack: Pack) -> Json:
+    """The manifest lists every file with its size and SHA-256, and nothing else is there."""
+    manifest: Json = load(pack.read("manifest.json"))
+    known = (manifest["kind"], manifest["format"]) == ("gatewright.evidence-pack", 1)
+    times = [manifest["from"], manifest["to"]]
+    known = known and all(
+        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", each) for each in times
+    )
+    require(known, "It is no manifest of format 1.")
+    for name in sorted(set(manifest["files"]) | set(pack.sizes) - {"manifest.json"}):
+        now.at = name
+        require(name in pack.sizes, "The file is missing from the pack.")
+        require(name in manifest["files"], "The pack holds a file that its manifest does not list.")
+        require(re.fullmatch(NAMES, name), "No pack holds such a file.")
+        with pack.opened(name) as source:
+            pack.digests[name] = hashlib.file_digest(source, "sha256").hexdigest()
+        listed = {"bytes": pack.sizes[name], "sha256": pack.digests[name]}
+        require(manifest["files"][name] == listed, "The file was changed.")
+    return manifest
+
+
+def load(data: bytes, *, ours: bool = True) -> Any:
+    """JSON without a key given twice; ours also in its one form (RFC 8785, how a fraction is spelled apart).
+
+    No fraction of ours is calculated with: it is kept as it is written, between two characters that no UTF-8 text holds.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> Json:
+        names = [name for name, _ in pairs]
+        require(len(set(names)) == len(names), "A JSON object names a key twice.")
+        ordered = not ours or names == sorted(names, key=lambda name: name.encode("utf-16-be"))
+        require(ordered, "The keys of a JSON object are not in order.")
+        return dict(pairs)
+
+    kept: Any = "\ud800{}\ud800".format if ours else float
+    found = json.loads(data.decode(), object_pairs_hook=once, parse_float=kept, parse_constant=int)
+    written = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    same = written.replace('"\ud800', "").replace('\ud800"', "") == data.decode()
+    require(same or not ours, "The JSON is not in its one form.")
+    return found
+
+
+# ---- 2. The keys: from the fingerprint that you were given to the keys of now ----------------------------
+
+
+def verifies(key: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether a public key (DER) signed the message; an ML-DSA key that the library does not know is told."""
+    try:
+        public: Any = load_der_public_key(key)
+        how = (ec.ECDSA(SHA256()),) if isinstance(public, ec.EllipticCurvePublicKey) else ()
+        public.verify(signature, message, *how)
+    except InvalidSignature:
+        return False
+    except (UnsupportedAlgorithm, ValueError):
+        require(len(key) > SHORT, "A key or a signature cannot be read.")
+        now.unverified.append("the ML-DSA signatures, which need the Python package cryptography 48 or newer")
+    return True
+
+
+def key_id(text: str) -> str:
+    """The name by which signatures refer to a key."""
+    return sha256(raw(text))[:32]
+
+
+class Envelope:
+    """A DSSE envelope: a payload of a type, and signatures over both; nothing in it is believed yet."""
+
+    def __init__(self, data: bytes, found: Json | None = None) -> None:
+        found = found or load(data)
+        self.type, self.payload, self.digest = found["payloadType"], raw(found["payload"]), sha256(data)
+        self.signatures = [(each["keyid"], raw(each["sig"])) for each in found["signatures"]]
+        sizes = (len(self.type), self.type.encode(), len(self.payload), self.payload)
+        self.message = b"DSSEv1 %d %b %d %b" % sizes
+
+    def signed_by(self, *keys: str) -> bool:
+        """Whether every one of the keys signed; a signature in the name of a key that is not its own is a forgery."""
+        for key in keys:
+            own = [signature for name, signature in self.signatures if name == key_id(key)]
+            require(all(verifies(raw(key), each, self.message) for each in own), "A signature does not hold.")
+            if not own:
+                return False
+        return True
+
+    def speaker(self, trust: Json, recorded: int) -> Json:
+        """The key set whose two release keys both signed; a revoked one only for what the log had before."""
+        for each in trust["sets"]:
+            if self.signed_by(each["keys"]["release"], each["keys"]["release-pq"]):
+                timely = "release" not in each["revoked"] or -1 < recorded < each["records"]
+                require(timely, "Its keys were revoked, and the log did not have it before.")
+                return dict(each)
+        raise Broken("It is not signed by both release keys.", now.at)
+
+
+def check_trust(pack: Pack, fingerprint: str) -> Json:
+    """Each version of the keys is signed by the root keys of the one before; one of them you expect.
+
+    The result is the newest version with its ``sets``: the keys of now, then those of the past. *Retired* keys
+    go on proving what they signed. Of *revoked* ones somebody else may hold a copy: what they signed counts
+    only where the log had it before, and a release only where other keys vouched for it again.
+    """
+    names = pack.under("trust/") or ["trust.json"]
+    versions = [pack.read(names[0])]
+    for name in names[1:]:
+        versions.append(next_version(load(versions[-1]), Envelope(pack.read(name))))
+    require(versions[-1] == pack.read("trust.json"), "The steps lead to other keys.")
+    found = [sha256(each) for each in versions]
+    known = any(each.startswith(fingerprint) for each in found)
+    require(known, f"The keys are not those you expect: their fingerprint is {found[-1]}.")
+    trust: Json = load(versions[-1])
+    sets = [{"revoked": [], "records": 0, **each} for each in (trust, *reversed(trust.get("past", [])))]
+    return {"quorum": 0, "witnesses": [], "revoked-workers": [], **trust, "sets": sets}
+
+
+def next_version(before: Json, step: Envelope) -> bytes:
+    """The version that the root keys of the one before signed, and its own; it keeps the past."""
+    after = load(step.payload)
+    for keys in (before["keys"], after["keys"]):  # in the first format the release keys are the root keys
+        roots = (keys.get("root", keys["release"]), keys.get("root-pq", keys["release-pq"]))
+        require(step.signed_by(*roots), "The root keys did not sign this change of the keys.")
+    past = [{**each, "revoked": []} for each in before.get("past", [])]
+    kept = [{**each, "revoked": []} for each in after["past"]][: len(past)] == past
+    follows = (step.type, after["version"]) == (TRUST_TYPE, before.get("version", 1) + 1)
+    require(follows and kept, "It does not follow from the version before, or leaves out its past.")
+    return step.payload
+
+
+# ---- 3. The log: every record of the span, and nothing removed between -----------------------------------
+
+
+class Log:
+    """The proven records by number: ``first`` up to ``stop`` without a gap, and older ones; hashes of the tree.
+
+    ``seen`` says which witness cosigned the head when.
+    """
+
+    def __init__(self, size: int, root: bytes) -> None:
+        self.size, self.root, self.first, self.stop, self.seen = size, root, 0, 0, dict[str, str]()
+        self.records, self.nodes = dict[int, Json](), dict[tuple[int, int], bytes]()
+        self.kinds, self.named = dict[str, list[Json]](), dict[str, int]()
+
+    def of(self, *kinds: str, **body: str) -> list[Json]:
+        """The records of these kinds (``endpoint.``: a group) whose bodies say this, in their order."""
+        groups = [group for kind, group in self.kinds.items() if kind.startswith(kinds)]
+        found = sorted((each for group in groups for each in group), key=lambda each: int(each["seq"]))
+        return [each for each in found if body.items() <= {n: each["body"].get(n) for n in body}.items()]
+
+    def naming(self, digest: str) -> int:
+        """The number of the first record that names a digest, or -1."""
+        return self.named.get(digest, -1)
+
+
+def check_head(data: bytes, trust: Json) -> Log:
+    """A checkpoint that both log keys of one key set signed, and the cosignatures of the known witnesses."""
+    text, _, lines = data.decode().rpartition("\n\n")
+    origin, size, root = text.split("\n")
+    log, body, about = Log(int(size), raw(root)), f"{text}\n".encode(), origin.encode()
+    signed = [(name, raw(line)) for _, name, line in (line.split(" ") for line in lines.splitlines())]
+
+    def line_of(name: str, kind: int, key: bytes) -> bytes | None:
+        """The signature of a key, which must hold where it is there."""
+        public = key[-1312:] if kind == ML_DSA_44 else key[-32:]
+        mark = (name, hashlib.sha256(name.encode() + bytes((10, kind)) + public).digest()[:4])
+        line = next((line[4:] for signer, line in signed if (signer, line[:4]) == mark), None)
+        if line is not None:
+            time, own = (b"", line) if kind == NOTE else (line[:8], line[8:])
+            message = body if kind == NOTE else b"cosignature/v1\ntime %d\n%b" % (int.from_bytes(time), body)
+            if kind == ML_DSA_44:
+                named = bytes((len(name),)) + name.encode() + time + bytes((len(about),)) + about
+                message = b"subtree/v1\n\0" + named + struct.pack(">QQ", 0, log.size) + log.root
+            require(verifies(key, own, message), f"The signature of {name} does not hold.")
+        return line
+
+    for each in trust["sets"]:
+        keys = [(NOTE, each["keys"]["log"]), (ML_DSA_44, each["keys"].get("log-pq"))]
+        if origin == each["origin"] and all(line_of(origin, kind, raw(key)) for kind, key in keys if key):
+            require("log" not in each["revoked"], "The log keys that signed it were revoked.")
+            break
+    else:
+        raise Broken("The log's keys did not sign it.", now.at)
+    for name, _, key in (witness.split("+", 2) for witness in trust["witnesses"]):
+        kind, *public = raw(key)
+        if line := line_of(name, kind, bytes.fromhex(DER[kind]) + bytes(public)):
+            log.seen[name] = datetime.fromtimestamp(int.from_bytes(line[:8]), UTC).isoformat()
+    return log
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The hash over two hashes (RFC 9162, 2.1.1)."""
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+def parting(size: int) -> int:
+    """Where a tree parts: the largest power of two below its size."""
+    return 1 << ((size - 1).bit_length() - 1)
+
+
+def path_root(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes:
+    """The root to which a path leads from leaf ``index`` of ``size`` (RFC 9162, 2.1.3.1); none where it does not fit."""
+    if size <= 1 or not path:
+        return leaf if (index, size) == (0, 1) and not path else b""
+    if index < parting(size):
+        return node_hash(path_root(leaf, index, parting(size), path[:-1]), path[-1])
+    return node_hash(path[-1], path_root(leaf, index - parting(size), size - parting(size), path[:-1]))
+
+
+def tree_root(low: int, high: int, known: list[int], log: Log, rest: Iterator[bytes]) -> bytes:
+    """The root over the records ``low`` up to ``high``: a subtree without a known record is the next of the rest."""
+    if (low, high) not in log.nodes:
+        if bisect_left(known, low) == bisect_left(known, high):
+            log.nodes[low, high] = next(rest)
+        else:
+            middle = low + parting(high - low)
+            left = tree_root(low, middle, known, log, rest)
+            log.nodes[low, high] = node_hash(left, tree_root(middle, high, known, log, rest))
+    return log.nodes[low, high]
+
+
+def check_log(pack: Pack, manifest: Json, trust: Json) -> Log:
+    """The records stand under the signed head: those of the span without a gap, and older ones it rests on.
+
+    The hashes of everything else, from left to right, complete them to the root. A record that was changed,
+    removed or put in gives another root, which the log did not sign.
+    """
+    log = check_head(pack.read("log/checkpoint"), trust)
+    log.first, log.stop = manifest["first"], manifest["stop"]
+    if len(log.seen) < trust["quorum"]:
+        now.unverified.append(f"the witnesses: {len(log.seen)} saw it, {trust['quorum']} should have")
+    for name in ("log/records.jsonl", "log/others.jsonl"):
+        for line, leaf in enumerate(pack.read(name).split(b"\n")[:-1], log.first):
+            record = load(leaf)
+            seq = line if name == "log/records.jsonl" else record["seq"]
+            now.at, before = f"{name}: record {seq}", log.records.get(seq - 1, record)
+            fits = record["seq"] == seq < log.size and record["v"] == 1 and seq not in log.records
+            require(fits, f"Record {record['seq']} stands in the place of another.")
+            require(before["time"].rstrip("Z") <= record["time"].rstrip("Z"), "Time goes backwards.")
+            log.records[seq], log.nodes[seq, seq + 1] = record, hashlib.sha256(b"\0" + leaf).digest()
+            log.kinds.setdefault(record["kind"], []).append(record)
+            for digest in re.findall('"([0-9a-f]{64})"', leaf.decode()):
+                log.named.setdefault(digest, seq)
+    gap = [seq for seq in range(log.first, log.stop) if seq not in log.records][:1]
+    require(not gap, "A record of the span is missing.", f"log/records.jsonl: record {gap}")
+    rest = iter([bytes.fromhex(text) for text in load(pack.read("log/proofs.json"))["hashes"]])
+    now.at = f"log: records {log.first} to {log.stop - 1}"
+    same = tree_root(0, log.size, sorted(log.records), log, rest) == log.root
+    require(same, f"The checkpoint of {log.size} is of other records: one was changed, removed or put in.")
+    early = log.first == 0 or log.records[log.first]["time"].rstrip("Z") < manifest["from"].rstrip("Z")
+    late = log.stop == log.size or log.records[log.stop - 1]["time"].rstrip("Z") > manifest["to"].rstrip("Z")
+    require(early and late, "The records do not reach over the whole span.", "manifest.json")
+    return log
+
+
+def check_kept(data: bytes, log: Log, trust: Json) -> str:
+    """The log of the pack begins with what you kept."""
+    kept = check_head(data, trust)
+    if not (log.first <= kept.size <= log.stop or kept.size in (0, log.size)):
+        raise Missing(f"The kept checkpoint of {kept.size} records cannot be compared by this pack.")
+    root = tree_root(0, kept.size, sorted(log.records), log, iter(())) if kept.size else kept.root
+    require(root == kept.root, "The log does not begin with what you kept: one of them was rewritten.")
+    return f"Log: it begins with the {kept.size} records of the checkpoint that you kept."
+
+
+# ---- 4. People and workers: who signed -------------------------------------------------------------------
+
+
+def check_people(pack: Pack, log: Log) -> Json:
+    """The key of each person, from the log, and the name where the pack discloses it (a salted commitment)."""
+    people = {}
+    for record in log.of("user.added"):
+        principal, name = record["body"]["principal"], ""
+        if f"people/{principal}" in pack.sizes:
+            opening = pack.read(f"people/{principal}")
+            require(sha256(opening) == record["commitments"]["profile"], "It is not this person's name.")
+            name = load(opening[len("gatewright commitment v1\n") + 32 :])["name"]
+        people[principal] = (record["body"]["key"], name or principal)
+    return people
+
+
+def check_workers(pack: Pack, log: Log, trust: Json) -> dict[str, Json]:
+    """The keys that may sign receipts, by their ids: those that both release keys certify, in this home."""
+    workers = {}
+    for name in pack.under("workers/"):
+        envelope = Envelope(pack.read(name))
+        said, speaker = load(envelope.payload), envelope.speaker(trust, log.naming(envelope.digest))
+        known = re.fullmatch("urn:gatewright:worker-key:v[12]", said["predicateType"])
+        own = said["predicate"]["origin"] in (speaker["origin"], trust["origin"])
+        require(known and own, "It certifies no worker of this home.")
+        workers[key_id(said["predicate"]["key"])] = said["predicate"]
+    return workers
+
+
+# ---- 5. The releases: these files, checked so, approved by these people ----------------------------------
+
+
+def check_release(pack: Pack, root: str, log: Log, trust: Json, people: Json) -> Json:
+    """A release: its six files make the root, two algorithms signed it, the log has it, its parts belong together."""
+    now.at = base = f"releases/{root}/"
+    names = sorted(name.removeprefix(f"{base}release/") for name in pack.under(f"{base}release/"))
+    digests = {name: pack.digests[f"{base}release/{name}"] for name in names}
+    same = names == RESOURCES and sha256(b"".join(map(bytes.fromhex, digests.values()))) == root
+    require(same, "The files are not those of this release.")
+    bundle, made = pack.read(f"{base}model.sig"), log.of("release.created", root=root)
+    recorded = [(each["body"]["resources"], each["body"]["bundle"]) for each in made]
+    require(recorded == [(digests, sha256(bundle))], "No record says that this was released.")
+    signed = Envelope(bundle, load(bundle, ours=False)["dsseEnvelope"])
+    keys = [raw(each["keys"]["release"]) for each in trust["sets"]]
+    own = any(verifies(key, signed.signatures[0][1], signed.message) for key in keys)
+    said = load(signed.payload, ours=False)
+    same = [each["digest"]["sha256"] for each in said["subject"]] == [root]
+    require(own and same, "The bundle is not signed with a release key of this home, or signs other files.")
+    names = [f"{base}release/{name}.json" for name in ("report", "verdict", "release", "signature")]
+    report, verdict, manifest, signature = (load(pack.read(name)) for name in names)
+    links = [report["model"], manifest["model"], verdict["report"], verdict["policy"]]
+    expected = [digests[name] for name in ("model.onnx", "model.onnx", "report.json", "policy.toml")]
+    require(links == expected, "Report, verdict and model do not belong together.", base)
+    require(verdict["decision"] in ("allow", "needs-approval"), "The policy's verdict denies it.", base)
+    found: Json = {"ref": made[0]["body"]["ref"], "root": root, "verdict": digests["verdict.json"]}
+    found |= {
+        "statements": {},
+        "approved": [],
+        "decided": {},
+        "vouched": False,
+        "inputs": signature["inputs"],
+    }
+    for name in pack.under(f"{base}statements/"):
+        check_statement(Envelope(pack.read(name)), found, log, trust, people)
+    require(found["vouched"], "No countersignature by keys that are not revoked stands beside it.", base)
+    for each in log.of("release.", root=root):
+        recorded = [each["body"].get(name) for name in ("statement", "countersignature", "bom", "summary")]
+        there = {*filter(None, recorded)} <= found["statements"].keys()
+        require(there, f"A statement that record {each['seq']} names is missing or was changed.", base)
+        if each["kind"] in ("release.revoked", "release.waived"):
+            found["approved"].append(f"{each['kind'][8:]} on {each['time']}")
+    for _, rests in found["decided"].values():
+        there = rests <= found["statements"].keys() and (rests or verdict["decision"] == "allow")
+        require(there, "An approval on which the decision rests is missing or was changed.", base)
+    return found
+
+
+def check_statement(envelope: Envelope, found: Json, log: Log, trust: Json, people: Json) -> None:
+    """A statement about the release: understood, about this root, signed by whom it must be, and in the log."""
+    said = load(envelope.payload)
+    kind, predicate = said["predicateType"], said["predicate"]
+    require(re.fullmatch(KINDS, kind), "The statement is of an unknown kind.")
+    roots = [each["digest"]["sha256"] for each in said["subject"]]
+    require(roots == [found["root"]], "It is about another release.")
+    rests = predicate["verdict"] if kind.endswith(("approval:v1", "decision:v1")) else found["verdict"]
+    require(rests == found["verdict"], "It rests on another verdict.")
+    found["statements"][envelope.digest] = kind
+    if kind.endswith("approval:v1"):
+        key, person = people[predicate["principal"]]
+        recorded = log.of("release.approved", statement=envelope.digest)
+        require(envelope.signed_by(key) and recorded, "The person did not sign it, or it is not in the log.")
+        found["approved"].append(f"{person} ({predicate['role']}) on {recorded[0]['time']}")
+        return
+    speaker = envelope.speaker(trust, log.naming(envelope.digest))
+    if kind.endswith("countersignature:v1"):
+        found["vouched"] = found["vouched"] or "release" not in speaker["revoked"]
+    elif kind.endswith("decision:v1"):
+        rests = {each["envelope"] for each in predicate["approvals"]}
+        found["decided"][envelope.digest] = (predicate["endpoint"], rests)
+
+
+# ---- 6. What the endpoint served -------------------------------------------------------------------------
+
+
+def check_endpoint(pack: Pack, log: Log, trust: Json, manifest: Json, releases: Json) -> Iterator[str]:
+    """Each traffic plan is signed, is the one the log recorded, and names releases that were decided for it."""
+    number, seen, served, endpoint, start = 0, -1, False, manifest["endpoint"], manifest["from"]
+    for record in (each for each in log.of("endpoint.", "key.", "plan.") if each["body"].get("plan")):
+        body, name = record["body"], f"plans/{record['body']['plan_number']}.dsse.json"
+        own = record["kind"].startswith("endpoint.") and body["endpoint"] == endpoint
+        if name in pack.sizes or record["seq"] >= log.first:
+            envelope = Envelope(pack.read(name))
+            plan = load(envelope.payload)
+            found = (envelope.digest, envelope.type, plan["number"])
+            same = found == (body["plan"], PLAN_TYPE, body["plan_number"])
+            require(same, "It is not the plan that the log recorded.")
+            require(number in (0, plan["number"] - 1), f"The plan after plan {number} is missing.")
+            begun = number or plan["number"] == 1 or record["time"].rstrip("Z") <= start.rstrip("Z")
+            require(begun, "The plan that was in force when the span began is missing.")
+            envelope.speaker(trust, record["seq"])
+            number, seen = plan["number"], record["seq"]
+            part: Json = next((each for each in plan["endpoints"] if each["endpoint"] == endpoint), {})
+            served = served or bool(part)
+            champion: Json = part.get("champion") or body
+            require(not own or champion["root"] == body["root"], "The log recorded another champion.")
+            named = [part.get(place) for place in ("champion", "previous", "shadow", "fallback", "canary")]
+            for each in (each.get("release", each) for each in [*named, *part.get("arms", [])] if each):
+                beside, rests = releases.get(each["root"], NOBODY), set(each["statements"])
+                own_decision = any(beside["decided"].get(each, ("",))[0] == endpoint for each in rests)
+                there = beside["statements"].keys() >= rests and own_decision
+                require(there, f"The decision for {each['model']}@{each['version']} is not in the pack.")
+        if own:
+            yield f"{record['time']}: {body['what']} (record {record['seq']}, plan {body['plan_number']})"
+    require(served, "No plan in the pack names the endpoint.", "plans/")
+    if any(seq not in log.records for seq in range(seen + 1, log.first)):
+        now.unverified.append(f"that no plan was made between record {seen} and the span")
