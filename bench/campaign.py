@@ -39,6 +39,8 @@ import switching  # noqa: E402 - the same
 from anomaly.bit_flips import flip_all, make_home  # noqa: E402 - the path comes first
 from anomaly.fault_injection import FaultLab, memory_folder, unavailable  # noqa: E402 - the path comes first
 from anomaly.home_verbs import COMMAND, FAULTS, VERBS, Homes, Prepared, judge, sample  # noqa: E402 - the same
+from anomaly.lost_writes import distinct, sampled  # noqa: E402 - the same
+from anomaly.power_losses import judge_verb, run_verb  # noqa: E402 - the same
 from anomaly.segment_tails import Damage, before_seal, make_segment, open_tails, sealed_tails  # noqa: E402 - the same
 from anomaly.serving_home import (  # noqa: E402 - the same
     CALLERS,
@@ -51,6 +53,7 @@ from anomaly.serving_home import (  # noqa: E402 - the same
     worker_kill_loop,
 )
 from anomaly.sick_disk import POLICY_MORE, Disk, World  # noqa: E402 - the same
+from anomaly.storage_steps import SEQUENCES, judge_steps, prepare, run_steps  # noqa: E402 - the same
 from attack.formats.damaged import try_formats, try_proofs  # noqa: E402 - the same
 from gatewright.checks.intervals import most_by_chance  # noqa: E402 - the same
 from gatewright.models.signature import Task  # noqa: E402 - the same
@@ -82,6 +85,7 @@ GROWTH = 64 * 2**20
 MIB = 2**20
 ALARM_DRAWS = 4_000
 BIT_FLIPS = 10_000
+LOSSES = 100
 DAMAGED = 100_000
 FORGED = 100_000
 
@@ -131,6 +135,60 @@ def _faults_of(lab: FaultLab, prepared: Prepared, count: int | None) -> Row:
         name=f"faults: {prepared.verb.name}",
         tried=f"{tried:,} faults at {points} points",
         result=f"{tried - broken - new:,} old, {new:,} new, {broken} broken; {orphans} keys of nobody",
+        broken=broken,
+    )
+
+
+def losses(count: int | None) -> Iterator[Row]:
+    """The power lost at any moment of every verb, and of every sequence of three steps of the storage (R6)."""
+    if unavailable():
+        yield Row(name="losses", tried="0", result=f"not run: {unavailable()}", broken=1)
+        return
+    preload, paths = ["anomaly.home_verbs", "anomaly.storage_steps"], [ROOT / "tests"]
+    with memory_folder() as folder, FaultLab(folder, preload=preload, paths=paths) as lab:
+        prepare(folder / "store")
+        for length in (1, 2, 3):
+            yield _losses_of_steps(lab, length, count)
+        homes = Homes(lab, folder / "homes")
+        for verb in VERBS:
+            yield _losses_of(lab, homes.prepared(verb.name), count or LOSSES)
+
+
+def _losses_of(lab: FaultLab, prepared: Prepared, count: int) -> Row:
+    run = run_verb(lab, prepared)
+    moments, tried, new, broken = set(), 0, 0, 0
+    for loss in sampled(run.changes, count, SEED):
+        moments.add(loss.after)
+        tried += 1
+        try:
+            new += judge_verb(lab, prepared, run, loss)
+        except AssertionError as error:
+            broken += 1
+            sys.stderr.write(f"{error}\n")
+    return Row(
+        name=f"losses: {prepared.verb.name}",
+        tried=f"{tried:,} losses at {len(moments)} of {len(run.changes) + 1} moments",
+        result=f"{tried - broken - new:,} old, {new:,} new, {broken} broken",
+        broken=broken,
+    )
+
+
+def _losses_of_steps(lab: FaultLab, length: int, count: int | None) -> Row:
+    sequences = [names for names in SEQUENCES if len(names) == length]
+    tried = broken = 0
+    for names in sequences[:count]:
+        run = run_steps(lab, names, lab.folder / "store")
+        for loss in sampled(run.changes, count, SEED) if count else distinct(run.disk, run.changes):
+            tried += 1
+            try:
+                judge_steps(lab.folder / "judged", names, run, loss)
+            except AssertionError as error:
+                broken += 1
+                sys.stderr.write(f"{error}\n")
+    return Row(
+        name=f"losses: {length} of the storage's steps",
+        tried=f"{len(sequences[:count]):,} sequences, {tried:,} different losses",
+        result=f"{broken} broken",
         broken=broken,
     )
 
@@ -436,6 +494,7 @@ def forgeries(count: int | None) -> Iterator[Row]:
 
 CAMPAIGNS: Mapping[str, Campaign] = {
     "faults": faults,
+    "losses": losses,
     "kills": kills,
     "workers": workers,
     "sinks": sinks,

@@ -20,6 +20,7 @@ import re
 import shutil
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from gatewright.assembly.backups import opener, restore
 from gatewright.assembly.homes import read_home
 from gatewright.assembly.packs import expected_fingerprint, verify_pack
 from gatewright.assembly.verifying import verify_home, verify_path
+from gatewright.assembly.witnesses import create_witness
 from gatewright.cli.main import run
 from gatewright.deployments.plan import read_plan
 from gatewright.kernel.digests import Digest
@@ -50,6 +52,19 @@ FOLDER = ".gatewright"
 NAME = "tiny"
 ROWS = 30
 PREDICTIONS = 3
+TOKEN_FILE = "receipt.txt"  # noqa: S105 - the file of a receipt
+WITNESS = "audit.example/w1"
+OSV = {
+    "id": "TEST-2026-1",
+    "modified": "2026-01-02T03:04:05Z",
+    "summary": "A harmless marker",
+    "affected": [
+        {
+            "package": {"ecosystem": "PyPI", "name": "NumPy"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "9999"}]}],
+        }
+    ],
+}
 DEPENDENCY_FAILED = 4
 WRONG_USE = 2
 DONE_ALREADY = {
@@ -66,7 +81,7 @@ DONE_ALREADY = {
     "operations.revoked-already",
 }
 IN_THE_WAY = {"operations.file-exists", "storage.exists"}
-OUTSIDE = {"export", "evidence-export", "cbom", "key-root", "evidence-log", "backup", "restore", "scrub"}
+OUTSIDE = {"export", "evidence-export", "cbom", "receipt", "key-root", "evidence-log", "backup", "restore", "scrub"}
 """Verbs that leave the home as it is: what they write lies beside it, in ``out``, or is a bookmark."""
 FAULTS: tuple[tuple[Mode, bool], ...] = (
     (Mode.EIO, False),
@@ -205,7 +220,9 @@ VERBS = (
         ),
         sampled=2,
     ),
-    Verb(name="mount", typed="release mount --to mounted", after="deploy", sampled=2),
+    Verb(
+        name="mount", typed="release mount --to out", after="deploy", steps=(0, 1, 2), sampled=2
+    ),
     Verb(name="collect", typed="collect", after="deploy"),
     Verb(name="export", typed=f"release export {NAME} --to out", after="deploy", steps=(0,)),
     Verb(name="evidence-log", typed="evidence log --to out", after="deploy", steps=(0,)),
@@ -216,6 +233,16 @@ VERBS = (
         steps=(0,),
     ),
     Verb(name="cbom", typed="evidence cbom --to out.cdx.json", after="deploy", steps=(0,), sampled=2),
+    Verb(
+        name="receipt",
+        typed=f"evidence receipt {TOKEN_FILE} --to out.proof.json",
+        after="collect",
+        steps=(0,),
+        sampled=2,
+    ),
+    Verb(name="advisory-import", typed="advisory import osv.json", after="init", sampled=2),
+    Verb(name="witness-use", typed="witness use http://127.0.0.1:8640 w1/witness.pub", after="init"),
+    Verb(name="witness-drop", typed=f"witness drop {WITNESS}", after="witness-use", already="assembly.no-such-witness"),
     Verb(name="key-rotate", typed="key rotate release", after="deploy", steps=(0, 3), sampled=6),
     Verb(name="key-rotate-log", typed="key rotate log", after="deploy", steps=(0, 1)),
     Verb(name="key-root", typed="key root --to out", after="deploy", steps=(0,), already="keys.missing"),
@@ -263,29 +290,31 @@ def write_inputs(folder: Path) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     (folder / "bad.onnx").write_bytes(b"\x80\x04cposix\nsystem\n(S'true'\ntR.")
+    (folder / "osv.json").write_text(json.dumps(OSV), "utf-8")
     (folder / "strict.toml").write_text(POLICY.format(title="Strict", least="0.9999"), "utf-8")
 
 
-async def _record(recorder: Recorder) -> None:
+async def _record(recorder: Recorder) -> str:
+    """The token of the last of a few predictions."""
     recorder.start(asyncio.get_running_loop())
     parts = leaf_parts(endpoint=NAME, key="k", plan=1, release=Digest.of(b""))
-    for number in range(PREDICTIONS):
-        await token_of(recorder, parts, f"r{number}")
+    tokens = [await token_of(recorder, parts, f"r{number}") for number in range(PREDICTIONS)]
     await asyncio.to_thread(recorder.close)
+    return tokens[-1] or ""
 
 
 def seal_a_segment(home: Path) -> None:
-    """Leave what a worker leaves: one sealed segment with a few predictions."""
+    """Leave what a worker leaves: one sealed segment with a few predictions; and the receipt of the last."""
     folder = home / FOLDER
     keys = KeyFolder(folder=folder / "keys")
     recorder = Recorder(
         disk=SegmentFiles(folder / "segments"),
         signer=keys.worker,
         home_key=keys.data_key(),
-        clock=lambda: Instant.parse("2026-03-03T14:05:00Z"),
+        clock=lambda: Instant(time.time_ns()),
         report=lambda refusal: sys.stderr.write(refusal.sentence()),
     )
-    asyncio.run(_record(recorder))
+    (home / TOKEN_FILE).write_text(asyncio.run(_record(recorder)), "utf-8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,6 +364,8 @@ class Homes:
             self._lab.points(COMMAND, template, arguments=arguments)
             shutil.rmtree(template)
             shutil.copytree(self._lab.home, template)
+        if verb.name == "witness-use":
+            create_witness(template / "w1", WITNESS)
         if verb.name == "collect":
             seal_a_segment(template)
         if verb.name == "recover":
@@ -418,12 +449,8 @@ def verify(root: Path) -> int:
 
 
 def leftovers(root: Path) -> list[str]:
-    """Files that only an unfinished write can have left: what a next command should have cleared.
-
-    Those are allowed that were begun beside the output of a killed verb, in the user's own folder.
-    """
-    allowed = (f".{NAME}-", ".out.cdx.json.")
-    found = [path for path in root.glob(".*.part") if not path.name.startswith(allowed)]
+    """Files that only an unfinished write can have left: what a next command should have cleared."""
+    found = list(root.glob(".*.part"))
     found += root.glob(".gatewright-new-*")
     found += [path for path in (root / FOLDER).rglob("*") if path.suffix in {".part", ".open"}]
     return sorted(str(path.relative_to(root)) for path in found)
@@ -456,8 +483,14 @@ def judge(lab: FaultLab, prepared: Prepared, outcome: Outcome) -> Judged:
     root = lab.folder / "judged"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(outcome.home, root)
+    judged = judge_left(lab, prepared, root)
+    _judge_end(outcome, new=judged.new)
+    return judged
+
+
+def judge_left(lab: FaultLab, prepared: Prepared, root: Path) -> Judged:
+    """Assert all that must hold of a home that was left in ``root``, however that came."""
     new = _judge_state(prepared, root)
-    _judge_end(outcome, new=new)
     if (root / FOLDER).exists():
         verify(root)
     again = _try_again(lab, prepared, root)
@@ -490,7 +523,7 @@ def _judge_state(prepared: Prepared, root: Path) -> bool:
         assert new.settings["policy.toml"] == found.settings["policy.toml"]
         return True
     found = state_of(root)
-    assert old.settings == found.settings
+    assert found.settings in (old.settings, new.settings)
     assert old.leaves == found.leaves[: len(old.leaves)], "what was recorded before has changed"
     if verb.name in OUTSIDE:
         assert (old.records, old.documents) == (found.records, found.documents)
@@ -523,12 +556,14 @@ def _judge_outside(name: str, root: Path) -> bool:
         return (root / FOLDER / "scrub.json").exists()
     if name == "key-root":
         return _root_keys_are_whole(root, out)
-    if name in ("evidence-export", "cbom"):
+    if name in ("evidence-export", "cbom", "receipt"):
         found = list(root.glob("out.*"))
         if name == "evidence-export":
             return bool(found) and bool(
                 verify_pack(found[0], expected_fingerprint(found[0], root / FOLDER, ""))
             )
+        if name == "receipt":
+            return bool(found) and bool(verify_path(found[0], root / FOLDER).facts)
         return bool(found) and json.loads(found[0].read_bytes())["bomFormat"] == "CycloneDX"
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False

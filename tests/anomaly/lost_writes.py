@@ -17,14 +17,16 @@ order. See Pillai et al., "All File Systems Are Not Created Equal" (OSDI 2014), 
 
 from __future__ import annotations
 
-import hashlib
 import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from anomaly.fault_injection import FaultLab
+
 ROOT = 0
+NOTHING = "nothing pending is there"
 NAMES = {"create", "mkdir", "link", "unlink", "rename"}
 OF_A_MAP = "-shm"
 """SQLite's index of its write-ahead log is a memory map, which no call shows; after a loss it is made anew."""
@@ -141,13 +143,11 @@ class Disk:
             for name, below in sorted((self.nodes[number].names or {}).items(), reverse=True):
                 waiting.append((f"{path}/{name}".lstrip("/"), below))
 
-    def digest(self) -> bytes:
-        """The same for two disks that hold the same."""
-        state = hashlib.sha256()
-        for path, node in self.files():
-            data = b"" if path.endswith(OF_A_MAP) else node.data
-            state.update(f"{path} {node.mode} {node.names is None} {len(data)}\n".encode() + data)
-        return state.digest()
+    def key(self) -> tuple[tuple[str, int, int], ...]:
+        """The same for two disks that hold the same: Python keeps the hash of bytes beside them."""
+        return tuple(
+            (path, node.mode, 0 if path.endswith(OF_A_MAP) else hash(node.data)) for path, node in self.files()
+        )
 
     def write(self, root: Path) -> None:
         """Make it a folder, in place of what is there."""
@@ -203,16 +203,30 @@ def _change(what: str, path: tuple[str, ...], other: tuple[str, ...], now: Disk)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """One state after a power loss: how many changes had been made, and what became of the pending ones."""
+    """A power loss after so many of the changes, and what became of those that were pending.
+
+    ``lost`` are the numbers of those that are not there, ``torn`` is one of which half the bytes are.
+    """
 
     after: int
     how: str
-    disk: Disk
+    lost: frozenset[int] = frozenset()
+    torn: int = -1
 
     @property
     def name(self) -> str:
         """For the one who reads a failure."""
         return f"power lost after change {self.after}: {self.how}"
+
+    def leaves(self, disk: Disk, changes: Sequence[Change]) -> Disk:
+        """What is left of a disk, as it was before the changes."""
+        left = disk.copy()
+        for number, change in enumerate(changes[: self.after]):
+            if number == self.torn:
+                left.apply(replace(change, data=change.data[: len(change.data) // 2]))
+            elif number not in self.lost:
+                left.apply(change)
+        return left
 
 
 def pending(changes: Sequence[Change]) -> list[int]:
@@ -230,51 +244,54 @@ def _settles(node: int, change: Change) -> bool:
     return node == (change.folder if change.what in NAMES else change.node)
 
 
-def losses(disk: Disk, changes: Sequence[Change], seen: set[bytes] | None = None) -> Iterator[Loss]:
-    """Every different state that a loss at any moment leaves, those of the last moment at the end."""
-    seen = set() if seen is None else seen
+def losses(changes: Sequence[Change]) -> Iterator[Loss]:
+    """Every loss that is tried, those of the last moment at the end."""
     for after in range(len(changes) + 1):
-        for how, kept in _ways(changes[:after]):
-            left = disk.copy()
-            for change in kept:
-                left.apply(change)
-            digest = left.digest()
-            if digest not in seen or after == len(changes):
-                seen.add(digest)
-                yield Loss(after=after, how=how, disk=left)
+        yield from _losses(after, changes)
 
 
-def _ways(changes: Sequence[Change]) -> Iterator[tuple[str, list[Change]]]:
-    """What is kept of the changes, in each way that is tried."""
-    waiting = pending(changes)
-    lost = set(waiting)
-    names = {each for each in lost if changes[each].what in NAMES}
-    ways: dict[str, set[int]] = {"nothing pending is there": lost, "all of it is there": set()}
-    ways["no pending name is there"] = names
-    ways["no pending bytes are there"] = lost - names
+def _losses(after: int, changes: Sequence[Change]) -> Iterator[Loss]:
+    waiting = pending(changes[:after])
+    all_of_them = frozenset(waiting)
+    names = frozenset(each for each in waiting if changes[each].what in NAMES)
+    yield Loss(after=after, how=NOTHING, lost=all_of_them)
+    yield Loss(after=after, how="all of it is there")
+    yield Loss(after=after, how="no pending name is there", lost=names)
+    yield Loss(after=after, how="no pending bytes are there", lost=all_of_them - names)
     for each in waiting:
-        told = _told(changes[each])
-        ways[f"all but {told} ({each})"] = {each}
-        ways[f"nothing but {told} ({each})"] = lost - {each}
-    for how, without in ways.items():
-        yield how, [change for number, change in enumerate(changes) if number not in without]
-    if changes and changes[-1].what == "write" and len(changes[-1].data) > 1:
-        last = changes[-1]
-        torn = replace(last, data=last.data[: len(last.data) // 2])
-        yield f"half of {_told(last)}", [*changes[:-1], torn]
+        told = f"{_told(changes[each])} (change {each + 1})"
+        yield Loss(after=after, how=f"all but {told}", lost=frozenset((each,)))
+        yield Loss(after=after, how=f"nothing but {told}", lost=all_of_them - {each})
+        if len(changes[each].data) > 1:
+            yield Loss(after=after, how=f"half of {told}", torn=each)
+
+
+def distinct(disk: Disk, changes: Sequence[Change]) -> Iterator[Loss]:
+    """The losses that leave different states; all of those after the last change."""
+    seen: set[object] = set()
+    for loss in losses(changes):
+        key = loss.leaves(disk, changes).key()
+        if key not in seen or _strictest(loss, changes):
+            seen.add(key)
+            yield loss
+
+
+def _strictest(loss: Loss, changes: Sequence[Change]) -> bool:
+    """Whether nothing pending is left after all changes: what is acknowledged must be there all the same."""
+    return loss.after == len(changes) and loss.how == NOTHING
 
 
 def _told(change: Change) -> str:
     return f"{change.what} {change.name or f'of file {change.node}'}"
 
 
-def sampled(found: Sequence[Loss], count: int, seed: int) -> list[Loss]:
-    """The last state with nothing pending, which must hold all that was acknowledged, and others by the seed."""
-    last = max(one.after for one in found)
-    strict = [one for one in found if one.after == last and one.how.startswith("nothing pending")]
-    others = [one for one in found if one not in strict]
-    generator = random.Random(seed)  # noqa: S311 - which states, repeatably
-    return strict + generator.sample(others, min(len(others), max(0, count - len(strict))))
+def sampled(changes: Sequence[Change], count: int, seed: int) -> list[Loss]:
+    """The loss of all that is pending after the last change, and others by the seed."""
+    found = list(losses(changes))
+    strict = [one for one in found if _strictest(one, changes)]
+    others = [one for one in found if not _strictest(one, changes)]
+    generator = random.Random(seed)  # noqa: S311 - which losses, repeatably
+    return strict + generator.sample(others, min(len(others), count - 1))
 
 
 def held(root: Path) -> Mapping[str, tuple[int, bytes]]:
@@ -283,3 +300,24 @@ def held(root: Path) -> Mapping[str, tuple[int, bytes]]:
         path: (node.mode, b"" if node.names is not None or path.endswith(OF_A_MAP) else node.data)
         for path, node in Disk.of(root).files()
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One undisturbed run of a verb: the disk before it, and its changes."""
+
+    disk: Disk
+    changes: tuple[Change, ...]
+
+    def replayed(self, root: Path) -> Mapping[str, tuple[int, bytes]]:
+        """What all changes make of the disk before, written to a folder and read back."""
+        left = Loss(after=len(self.changes), how="").leaves(self.disk, self.changes)
+        left.write(root)
+        return held(root)
+
+
+def journaled(lab: FaultLab, verb: str, template: Path, arguments: Mapping[str, object]) -> Run:
+    """Run a verb in a copy of the template; what it left stands in the laboratory's home."""
+    journal = lab.journal(verb, template, arguments=arguments)
+    disk = Disk.of(template)
+    return Run(disk=disk, changes=tuple(read_journal(journal, lab.home, disk)))

@@ -33,6 +33,25 @@ def write_whole(home: Path, name: str) -> None:
     (home / name).write_bytes(TEXT)
 
 
+def moved_unsynced(home: Path) -> None:
+    """Write a file and move it into place, without a sync: what a power loss may leave is found by the losses."""
+    handle = os.open(home / "draft", os.O_CREAT | os.O_WRONLY, 0o600)
+    os.fchmod(handle, 0o600)
+    os.write(handle, TEXT)
+    os.close(handle)
+    (home / "draft").rename(home / "final")
+
+
+def moved_into_a_folder(home: Path) -> None:
+    """Write a file durably, then make a folder and move the file there, without a sync."""
+    (home / "draft").touch()
+    handle = os.open(home, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+    (home / "folder").mkdir()
+    (home / "draft").rename(home / "folder" / "final")
+
+
 def two_files(home: Path) -> None:
     """Write two files that should agree, without any care: what the laboratory must find."""
     (home / "left").write_bytes(b"new")

@@ -17,13 +17,9 @@ ELSEWHERE = {
     "demo": "runs the other verbs in a folder of its own",
     "compare": "records by the same call as 'check'",
     "resume": "one record of the same kind and way as 'stop'",
-    "evidence receipt": "one file, written as 'evidence cbom' writes its own",
-    "advisory import": "contents and one record, written as 'data add' writes its own",
-    "witness init": "the witness's own folder, which is no home",
+    "witness init": "failed at every write in 'test_witness_faults'",
     "witness serve": "the same",
     "witness trust": "the same",
-    "witness use": "changes the trust root as 'key rotate' does, and the settings file after it",
-    "witness drop": "the same",
     "key revoke": "one record of the same kind and way as 'key add'",
 }
 """Commands that write, and why their writes are failed by another row."""

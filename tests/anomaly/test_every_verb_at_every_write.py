@@ -10,8 +10,11 @@ After each fault the judge (``home_verbs``) asserts:
 - after that no unfinished file lies in the home. Keys of nobody and blobs that no record names may:
   both are made before the record, and a record must never name what is not there.
 
+After a power loss the same holds, whatever of the unsynced changes is gone (``lost_writes``); and what
+was acknowledged before it is there.
+
 ``ship`` is four verbs in a row and may stop between two. A killed ``data split`` may leave its output
-files, which the next try takes as its own, and one hidden file that it had begun beside them. Here each verb meets a seeded sample of points; ``make campaign`` takes all.
+files, which the next try takes as its own. Here each verb meets a seeded sample of points; ``make campaign`` takes all.
 """
 
 from __future__ import annotations
@@ -23,11 +26,16 @@ import pytest
 
 from anomaly.fault_injection import FaultLab, Mode, memory_folder, unavailable
 from anomaly.home_verbs import COMMAND, FAULTS, VERBS, Homes, Verb, judge, sample
+from anomaly.lost_writes import held, sampled
+from anomaly.power_losses import judge_verb, run_verb
 from gatewright.kernel.errors import Tampered
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "faults can be injected")
 
 SEED = 20260303
+LOSSES = 2
+LOST_HERE = ("init", "user-add", "model-add", "deploy", "rotate-root", "collect", "backup", "export")
+"""Verbs whose power losses are sampled here; the campaign takes all."""
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +65,19 @@ def test_a_fault_leaves_the_old_state_or_the_new(lab: FaultLab, homes: Homes, ve
         except Exception as error:
             where = prepared.points[point - 1] if point <= len(prepared.points) else "past the end"
             raise AssertionError(f"{verb.name}: {mode.name} at {point}, {where}: {error}") from error
+
+
+@pytest.mark.parametrize("name", LOST_HERE)
+def test_a_power_loss_leaves_the_old_state_or_the_new(lab: FaultLab, homes: Homes, name: str) -> None:
+    """Whatever of the unsynced changes is lost, nothing is half done, and nothing acknowledged is gone.
+
+    With nothing lost the journal makes the home that the verb left, byte by byte: it misses no change.
+    """
+    prepared = homes.prepared(name)
+    run = run_verb(lab, prepared)
+    assert held(lab.home) == run.replayed(lab.folder / "judged")
+    for loss in sampled(run.changes, LOSSES, SEED):
+        judge_verb(lab, prepared, run, loss)
 
 
 def test_faults_are_where_they_should_be(homes: Homes) -> None:

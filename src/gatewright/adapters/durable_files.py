@@ -4,8 +4,9 @@ A write goes to a temporary file in the same folder, is synced, takes its name i
 folder is synced: after a power loss the old bytes are found or the new, never a mix. Every failure
 of the disk reaches a person as :class:`~gatewright.kernel.errors.DependencyFailed`.
 
-A process killed in the middle of a write leaves one file named ``.<name>.<random>.part`` behind; no
-reader looks at such names, and whoever takes the lock next removes them: see :func:`remove_parts`.
+A process killed in the middle of a write leaves one file named ``.<name>.<random>.part`` behind, and
+so may a power loss, even after it; no reader looks at such names, and whoever takes the lock next
+removes them: see :func:`remove_parts`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +29,10 @@ from gatewright.kernel.errors import DependencyFailed, Misuse
 
 LOCK_WAIT_S = 10.0
 LOCK_POLL_S = 0.02
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_LOCK_BYTES = 64
+_PART_BYTES = 8
+_HEX_DIGIT = "[0-9a-f]"
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 
@@ -100,7 +107,7 @@ def _write_part(part: Path, pieces: Iterable[bytes | bytearray | memoryview], mo
 @contextmanager
 def _part_of(path: Path, pieces: Iterable[bytes | bytearray | memoryview], mode: int) -> Iterator[Path]:
     """A synced temporary file beside ``path`` with the content; gone at the end unless renamed."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(_PART_BYTES)}.part")
     try:
         _write_part(part, pieces, mode)
         yield part
@@ -157,6 +164,7 @@ def created_exclusively(
                 next="Choose another name, or remove it first.",
                 place=str(path),
             ) from None
+        part.unlink()  # before the sync: after a power loss no second name keeps what is removed later
         sync_folder(path.parent)
 
 
@@ -173,6 +181,24 @@ def remove_parts(folder: Path) -> None:
                 part.unlink(missing_ok=True)
 
 
+@cache
+def _boot() -> bytes:
+    """What names this run of the machine, from its start on; empty where the system does not say."""
+    with suppress(OSError):
+        return _BOOT.read_bytes().strip()[: _LOCK_BYTES - 1]
+    return b""
+
+
+def remove_parts_of(path: Path) -> None:
+    """Remove what killed writers of the file ``path`` left beside it; for whoever knows of no other writer.
+
+    Raises DependencyFailed.
+    """
+    with disk_failures("remove unfinished files", path):
+        for part in path.parent.glob(f".{escape(path.name)}.{_HEX_DIGIT * 2 * _PART_BYTES}.part"):
+            part.unlink(missing_ok=True)
+
+
 class HomeLock:
     """The lock of a home: one writer at a time, across processes.
 
@@ -180,8 +206,9 @@ class HomeLock:
     ends. Use it as a context manager; it cannot be taken twice by the same object. A child made by
     a bare ``fork`` shares it; a program that was started afresh does not.
 
-    ``unfinished`` says, while the lock is held, that an earlier holder did not get to its end: its
-    process id stands in the file still. Whoever has tidied up after it sets it to False.
+    ``unfinished`` says, while the lock is held, that an earlier holder may not have got to its end:
+    the file does not say what a holder leaves there, the run of the machine. That is another one after
+    a restart, because a power loss may undo what was not synced. Whoever has tidied up sets it to False.
     """
 
     def __init__(self, path: Path, *, wait_s: float = LOCK_WAIT_S) -> None:
@@ -202,7 +229,7 @@ class HomeLock:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_FILE)
             try:
                 self._wait(handle)
-                self.unfinished = bool(os.pread(handle, 20, 0).strip())
+                self.unfinished = os.pread(handle, _LOCK_BYTES, 0).strip() != _boot()
                 mine = f"{os.getpid()}\n".encode()
                 os.pwrite(handle, mine, 0)
                 os.ftruncate(handle, len(mine))
@@ -241,6 +268,7 @@ class HomeLock:
             if not self.unfinished:
                 with suppress(OSError):  # then the next holder looks for leftovers in vain
                     os.ftruncate(handle, 0)
+                    os.pwrite(handle, _boot(), 0)
             os.close(handle)
 
     def __enter__(self) -> Self:

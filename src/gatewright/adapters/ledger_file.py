@@ -208,18 +208,40 @@ def require_whole(path: Path, *, origin: str, key: VerifyingKey) -> None:
     """
     try:
         with _opened(path) as database:
-            found = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            if found != "ok":
-                raise Tampered(
-                    "storage.database-damaged",
-                    "The ledger's database is damaged.",
-                    why=f"SQLite says: {str(found)[:200]}.",
-                    next="Restore it from a backup; do not go on with this file.",
-                    place=str(path),
-                )
-            _require_tables(database, _require_nodes(database, path), origin, key)
+            _require_whole(database, path, origin, key)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise database_failure(error, path) from error
+
+
+def read_whole(path: Path, *, origin: str, key: VerifyingKey) -> LedgerFile:
+    """:func:`read_ledger` and :func:`require_whole` as of one moment, of the ledger of a home in use.
+
+    No lock is needed and nobody waits: it is a reader of SQLite's beside the writer. Unlike the others
+    it may make the database's ``-shm`` file.
+    """
+    try:
+        with ExitStack() as stack, disk_failures("read the ledger", path):
+            uri = f"{path.absolute().as_uri()}?mode=ro"  # what cannot write folds no log back, either
+            database = stack.enter_context(closing(sqlite3.connect(uri, uri=True, isolation_level=None)))
+            database.execute("BEGIN")
+            found = _read(database, path)
+            _require_whole(database, path, origin, key)
+            return found
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise database_failure(error, path) from error
+
+
+def _require_whole(database: sqlite3.Connection, path: Path, origin: str, key: VerifyingKey) -> None:
+    found = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        raise Tampered(
+            "storage.database-damaged",
+            "The ledger's database is damaged.",
+            why=f"SQLite says: {str(found)[:200]}.",
+            next="Restore it from a backup; do not go on with this file.",
+            place=str(path),
+        )
+    _require_tables(database, _require_nodes(database, path), origin, key)
 
 
 def tables_digest(rows: Iterable[tuple[str, str, int, object]]) -> bytes:

@@ -26,6 +26,7 @@ from gatewright.adapters.durable_files import (
     created_exclusively,
     disk_failures,
     make_folder,
+    remove_parts_of,
     sync_folder,
     write_atomically,
 )
@@ -91,7 +92,7 @@ def opener(
         )
     if key_file is not None:
         if make:
-            _tidy(key_file)
+            remove_parts_of(key_file)
         if make and not os.path.lexists(key_file):
             backup_file.new_key_file(key_file)
         found = backup_file.read_key_file(key_file)
@@ -136,7 +137,7 @@ def back_up(start: Path, to: Path, key: Callable[[], BackupKey], *, with_keys: b
     trust, opened_by = read_trust(folder), key()
     with ExitStack() as stack:
         with HomeLock(folder / "lock"), disk_failures("read the home", folder):
-            _tidy(to)
+            remove_parts_of(to)
             ledger = stack.enter_context(_copied(folder))
             copy = read_ledger(Path(ledger.name))
             held = ledger_verification.ledger(copy.leaves, copy.checkpoint, copy.disagreements, trust)
@@ -169,12 +170,6 @@ def back_up(start: Path, to: Path, key: Callable[[], BackupKey], *, with_keys: b
         keys=with_keys,
         fingerprint=trust.fingerprint().hex,
     )
-
-
-def _tidy(to: Path) -> None:
-    """Remove what a killed backup to the same name left."""
-    for part in to.parent.glob(f".{to.name}.*.part"):
-        part.unlink(missing_ok=True)
 
 
 def _copied(folder: Path) -> BinaryIO:

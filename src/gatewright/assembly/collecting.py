@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gatewright.assembly.cosigning import cosigning
 from gatewright.assembly.homes import open_home
-from gatewright.assembly.scrubbing import scrubbing
+from gatewright.assembly.scrubbing import Pace, scrubbing
 from gatewright.assembly.settings import Settings, find_root
 from gatewright.kernel.errors import GatewrightError
 from gatewright.operations.collect import Collected, collect
@@ -25,14 +25,15 @@ def collect_home(start: Path) -> Collected:
         return collect(home)
 
 
-def watch_home(start: Path) -> None:
+def watch_home(start: Path, pace: Pace | None = None) -> None:
     """Round after round until standard input ends, as it does with the parent; then once more.
 
     Where no segment is sealed the home is not even opened. A failure is said once and tried again later: what is sealed stays on disk until it is recorded.
-    Witnesses are asked beside it, in a thread of their own: none of them delays a round. So is the scrubber.
+    Witnesses are asked beside it, in a thread of their own: none of them delays a round. So is the
+    scrubber, which waits as ``pace`` says.
     """
     said = ""
-    with cosigning(start), scrubbing(start), selectors.DefaultSelector() as parent:
+    with cosigning(start), scrubbing(start, pace or Pace()), selectors.DefaultSelector() as parent:
         parent.register(sys.stdin, selectors.EVENT_READ)
         pause = PERIOD_S
         while not parent.select(pause):

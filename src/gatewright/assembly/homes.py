@@ -18,6 +18,7 @@ from gatewright.adapters.durable_files import (
     disk_failures,
     make_folder,
     remove_parts,
+    remove_parts_of,
     sync_folder,
     write_atomically,
 )
@@ -176,8 +177,7 @@ def create_home(root: Path, owner: str = "") -> Made:
         for leftover in root.glob(f"{NEW_PREFIX}*"):
             shutil.rmtree(leftover)
         for name in ("policy.toml", SETTINGS_FILE):
-            for part in root.glob(f".{name}.*.part"):
-                part.unlink()
+            remove_parts_of(root / name)
         draft = root / f"{NEW_PREFIX}{secrets.token_hex(4)}"
     settings = Settings(root=root, origin=f"gatewright/{secrets.token_hex(8)}")
     try:
@@ -231,8 +231,15 @@ def _opened(settings: Settings, folder: Path) -> Iterator[Home]:
             trust=trust,
             now=lambda: Instant(time.time_ns()),
             new_bytes=secrets.token_bytes,
-            write=write_atomically,
+            write=partial(_write, folder),
             exclusive=exclusive,
         )
     finally:
         archive.close()
+
+
+def _write(folder: Path, path: Path, data: bytes) -> None:
+    """Write a file whole; beside one outside of the home, where no lock keeps others out, clear up first."""
+    if folder not in path.absolute().parents:
+        remove_parts_of(path)
+    write_atomically(path, data)

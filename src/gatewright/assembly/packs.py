@@ -55,7 +55,8 @@ def verify_pack(
     try:
         for line in evidence_answers.verify(path, fingerprint, answered, asked, before):
             kind, _, _ = line.partition(" ")
-            yield Verified(kind=f"pack: {kind.rstrip(':').lower()}", sentence=line)
+            kind = "not judged" if line == evidence_answers.NOT_JUDGED else kind.rstrip(":").lower()
+            yield Verified(kind=f"pack: {kind}", sentence=line)
     except Missing as error:
         raise Misuse("assembly.pack-missing", str(error)) from None
     except Broken as error:

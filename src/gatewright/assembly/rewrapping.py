@@ -25,6 +25,7 @@ from gatewright.adapters.local_blobs import NONCE_BYTES, LocalBlobs
 from gatewright.assembly.homes import open_home
 from gatewright.assembly.settings import passphrase
 from gatewright.kernel import canonical
+from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.errors import BadInput, Misuse, Tampered
 from gatewright.ledger.segments import SegmentHeader, scan, unwrap_key, wrap_key
 from gatewright.operations.files import read_file
@@ -92,7 +93,11 @@ def _rewrap(path: Path, home_keys: tuple[bytes, bytes]) -> bool:
         segment=header.segment,
         nonce=secrets.token_bytes(NONCE_BYTES),
     )
-    content = {"format": KEY_FORMAT, "key": base64.b64encode(wrapped).decode(), "segment": header.segment}
+    content: JsonObject = {
+        "format": KEY_FORMAT,
+        "key": base64.b64encode(wrapped).decode(),
+        "segment": header.segment,
+    }
     write_atomically(beside, canonical.encode(content))
     return True
 

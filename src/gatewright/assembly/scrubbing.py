@@ -1,8 +1,8 @@
 """What the scrubber reads: every part of a home, verified by the verifier's own steps, one piece at a time.
 
 In the background it is a thread of the collector's process. It reads one piece, then rests
-:data:`REST` times as long as that took, so that it has a tenth of one core and of the disk at most;
-a ledger is one piece, for which the home's lock is held while it is read.
+:data:`REST` times as long as that took, so that it has a tenth of one core and of the disk at most.
+A ledger is one piece; it is read as of one moment, beside whoever writes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic, time_ns
 
 from gatewright.adapters.durable_files import HomeLock, write_atomically
-from gatewright.adapters.ledger_file import read_ledger, require_whole
+from gatewright.adapters.ledger_file import read_whole
 from gatewright.adapters.local_blobs import LocalBlobs
 from gatewright.assembly import verifying
 from gatewright.assembly.homes import open_home, read_home
@@ -45,11 +45,16 @@ from gatewright.operations.scrub import (
 REST = 9
 """How many times as long as a piece took the scrubber rests after it."""
 LEAST_REST_S = 0.02
-FIRST_S = 60.0
-"""The scrubber lets a server come to rest before it begins."""
-BETWEEN_S = 24 * 3600.0
 KEEP_S = 5.0
 SEALED = ".sealed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long the scrubber waits: before it begins, so that a server comes to rest, and between two passes."""
+
+    first_s: float = 60.0
+    between_s: float = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +112,17 @@ def _public(folder: Path) -> int:
 
 
 def _ledger(folder: Path) -> int:
+    try:
+        return _require_ledger(folder)
+    except Tampered:  # or somebody just changed the keys: then it holds while nobody does
+        with HomeLock(folder / LOCK_FILE):
+            return _require_ledger(folder)
+
+
+def _require_ledger(folder: Path) -> int:
     trust = read_trust(folder)
     place = folder / LEDGER_FILE
-    with HomeLock(folder / LOCK_FILE):
-        found = read_ledger(place)
-        require_whole(place, origin=trust.origin, key=trust.log)
+    found = read_whole(place, origin=trust.origin, key=trust.log)
     ledger_verification.ledger(found.leaves, found.checkpoint, found.disagreements, trust)
     ledger_verification.projections(found.leaves, found.documents)
     return place.stat().st_size
@@ -185,9 +196,9 @@ def _keep(folder: Path, progress: Progress) -> None:
 
 
 @contextmanager
-def scrubbing(start: Path) -> Iterator[None]:
+def scrubbing(start: Path, pace: Pace) -> Iterator[None]:
     """The scrubber of the home at or above ``start``, in a thread beside the block."""
-    scrubber = _Scrubber(start)
+    scrubber = _Scrubber(start, pace)
     scrubber.begin()
     try:
         yield
@@ -198,8 +209,9 @@ def scrubbing(start: Path) -> Iterator[None]:
 class _Scrubber:
     """The scrubber of a home in the background, until :meth:`end`."""
 
-    def __init__(self, start: Path) -> None:
+    def __init__(self, start: Path, pace: Pace) -> None:
         self._start = start
+        self._pace = pace
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scrubber", daemon=True)
 
@@ -214,7 +226,7 @@ class _Scrubber:
 
     def _run(self) -> None:
         said = ""
-        wait = FIRST_S
+        wait = self._pace.first_s
         while not self._ending.wait(wait):
             try:
                 wait = self._pass()
@@ -223,13 +235,13 @@ class _Scrubber:
                 sentence = error.refusal.sentence()
                 if sentence != said:
                     _say(sentence)
-                said, wait = sentence, FIRST_S
+                said, wait = sentence, self._pace.first_s
 
     def _pass(self) -> float:
         """One pass, or what is left of it, where one is due; returns the seconds until the next."""
         folder = find_root(self._start, os.environ) / HOME_FOLDER
         progress = kept_progress = read_progress(folder)
-        if not progress.position and (left := _until_due(progress)) > 0:
+        if not progress.position and (left := self._until_due(progress)) > 0:
             return left
         kept = monotonic()
         with read_home(self._start, put_back=True) as home:
@@ -248,7 +260,13 @@ class _Scrubber:
                 return 0.0
             began = monotonic()
         _keep(folder, ended(progress, _now()))
-        return BETWEEN_S
+        return self._pace.between_s
+
+    def _until_due(self, progress: Progress) -> float:
+        if not progress.finished:
+            return 0.0
+        since = (time_ns() - Instant.parse(progress.finished).ns) * 1e-9
+        return self._pace.between_s - since if since >= 0 else 0.0
 
     def _record(self, piece: Piece, damage: Damage | None) -> None:
         with open_home(self._start) as home:
@@ -257,13 +275,6 @@ class _Scrubber:
             _say(f"damaged: {each.what} {each.place}: {each.found}")
         for place in repaired:
             _say(f"holds again: {place}")
-
-
-def _until_due(progress: Progress) -> float:
-    if not progress.finished:
-        return 0.0
-    since = (time_ns() - Instant.parse(progress.finished).ns) * 1e-9
-    return BETWEEN_S - since if since >= 0 else 0.0
 
 
 def _say(sentence: str) -> None:

@@ -18,7 +18,7 @@ from threading import Event, Timer
 from time import monotonic
 from urllib.parse import urlsplit
 
-from gatewright.adapters.durable_files import write_atomically
+from gatewright.adapters.durable_files import remove_parts_of, write_atomically
 from gatewright.assembly.calling import Trust, connection_to
 from gatewright.assembly.homes import open_home, read_home
 from gatewright.assembly.rotating import root_folder
@@ -217,6 +217,7 @@ def _changed(
             addresses[name] = url
         place = home.root / SETTINGS_FILE
         text = with_witnesses(read_file(place, limit=TRUST_BYTES).decode(), addresses)
+        remove_parts_of(place)
         write_atomically(place, text.encode(), PUBLIC_FILE)
         return Witnesses(
             addresses=addresses,

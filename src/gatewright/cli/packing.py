@@ -19,8 +19,9 @@ MEBIBYTE = 1024 * 1024
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command()(export)
+    app.command()(verifier)
 
 
 def export(
@@ -79,6 +80,29 @@ def export(
     )
 
 
+def verifier(
+    to: Annotated[Path, typer.Option("--to", help="New file to write.")],
+    json: options.Json = False,
+) -> None:
+    """Write the one-file verifier of evidence packs, as this version has it, and tell its SHA-256.
+
+    A pack carries the same file; whoever trusts only their own copy of this program takes it from here. It
+    needs Python 3.11 and the package cryptography, and nothing else.
+
+    Example: gatewright evidence verifier --to verify_evidence.py
+    """
+    from gatewright.cli import show
+    from gatewright.operations.evidence_pack import write_verifier
+
+    digest = write_verifier(to).hex
+    if json:
+        show.as_json({"file": str(to), "sha256": digest})
+        return
+    show.done(f"{to} verifies evidence packs.")
+    show.line(f"  SHA-256 {digest}")
+    show.hint(f"python {to.name} PACK.zip --fingerprint HEX")
+
+
 def _silent(text: str) -> None:
     """Say nothing: a machine reads."""
 
@@ -97,6 +121,7 @@ def verify_packed(
     from gatewright.assembly.packs import expected_fingerprint, verify_pack
     from gatewright.cli import exits, show
     from gatewright.kernel.errors import Misuse
+    from gatewright.operations.evidence_answers import NOT_JUDGED
 
     expected = expected_fingerprint(what, trust, fingerprint)
     found: list[Verified] = []
@@ -104,7 +129,9 @@ def verify_packed(
     try:
         for one in verify_pack(what, expected, answer=answer, request=request, kept=kept):
             found.append(one)
-            if not json:
+            if not json and one.sentence == NOT_JUDGED:
+                show.line(f"  {one.sentence}")
+            elif not json:
                 show.done(one.sentence)
     except Misuse as error:
         if not found:

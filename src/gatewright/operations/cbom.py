@@ -24,14 +24,14 @@ from gatewright.releases.worker_keys import verify_worker_key
 DATA_KEY = "data"
 
 
-def crypto_bom(home: Home) -> bytes:
-    """The bill as bytes of CycloneDX 1.6 JSON; it holds no key, only ids, states and times."""
+def crypto_bom(home: Home, time: Instant | None = None) -> bytes:
+    """The bill as bytes of CycloneDX 1.6 JSON, of now or of ``time``; it holds no key, only ids, states and times."""
     return encode_crypto_bill(
         crypto_bill(
             home=home.origin,
             version=VERSION,
             fingerprint=home.trust.fingerprint(),
-            now=home.now(),
+            now=home.now() if time is None else time,
             keys=tuple({one.ref: one for one in _keys(home)}.values()),
         )
     )

@@ -1,8 +1,8 @@
 """The end of the one-file verifier: answers, and all of it together.
 
-The pack carries this file and :mod:`gatewright.operations.evidence_verifier` as one,
-``verify_evidence.py``: :func:`verifier_source` puts the second below the first. So there is one
-verifier, and what is tested here is what an auditor runs.
+The pack carries :mod:`gatewright.operations.evidence_verifier`, :mod:`gatewright.operations.evidence_releases`
+and this file as one, ``verify_evidence.py``: :func:`verifier_source` puts the second and the third below the
+first. So there is one verifier, and what is tested here is what an auditor runs.
 """
 
 from __future__ import annotations
@@ -10,24 +10,28 @@ from __future__ import annotations
 import argparse
 import hashlib
 import inspect
+import json
+import math
 import re
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from gatewright.operations import evidence_verifier
+from gatewright.operations import evidence_releases, evidence_verifier
+from gatewright.operations.evidence_releases import check_endpoint, check_release
 from gatewright.operations.evidence_verifier import (
     Broken,
     Json,
     Missing,
-    check_endpoint,
+    by,
     check_files,
     check_head,
     check_kept,
     check_log,
     check_people,
-    check_release,
     check_trust,
     check_workers,
     load,
@@ -42,23 +46,35 @@ from gatewright.operations.evidence_verifier import (
 
 
 def verifier_source() -> str:
-    """The text of ``verify_evidence.py``: the first file, then this one from its mark on."""
-    first = inspect.getsource(evidence_verifier)
-    _, mark, second = Path(__file__).read_text("utf-8").partition("# ---- 7. " + "Answers")
-    return f"{first}\n\nimport argparse  # noqa: E402\nimport sys  # noqa: E402\n\n{mark}{second}"
+    """The text of ``verify_evidence.py``: the first file, then the others from their marks on."""
+    imports = "import argparse\nimport math\nimport sys\nfrom collections.abc import Sequence\nfrom itertools import chain"
+    parts = [inspect.getsource(evidence_verifier).rstrip()]
+    for mark, before, text in (
+        ("# ---- 5. " + "The releases", "", inspect.getsource(evidence_releases)),
+        ("# ---- 7. " + "Answers", f"{imports}\n\n", Path(__file__).read_text("utf-8")),
+    ):
+        _, begin, rest = text.partition(mark)
+        parts.append(f"{before}{begin}{rest.rstrip()}")
+    return "\n\n\n".join(parts) + "\n"
 
 
 # ---- 7. Answers: given by this release, promised by this worker, kept in the log --------------------------
 
-# How the numbers of a tensor are packed, by its type in the Open Inference Protocol.
+# How the numbers of a tensor are packed, by its type in the Open Inference Protocol; BF16 is half of an FP32.
 PACKED = {"BOOL": "?", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q", "INT8": "b", "INT16": "h"}
-PACKED |= {"INT32": "i", "INT64": "q", "FP16": "e", "FP32": "f", "FP64": "d", "BYTES": ""}
+PACKED |= {"INT32": "i", "INT64": "q", "FP16": "e", "FP32": "f", "FP64": "d", "BF16": "f", "BYTES": ""}
+NOT_JUDGED = (
+    "Not judged by this file: whether the checks and the policy were applied rightly (the verdict is taken as it "
+    "stands), and a bill of materials beyond its model, name and numbers. Signed by nobody: index.html, README.txt, "
+    "crypto.cdx.json; compare index.html with these lines."
+)
 
 
 def check_answer(data: bytes, request: bytes, proof: bytes, case: Json) -> str:
     """The receipt in a saved answer: a worker's signed promise about these tensors, and its place in the log."""
-    answer, parts = load(data, ours=False), []
-    text = answer["parameters"]["receipt"].removeprefix("gwr1.").translate({45: "+", 95: "/"})
+    answer, whole = saved(data, "outputs")
+    receipt = (answer.get("parameters") or answer)["receipt"].strip()
+    text, parts = receipt.removeprefix("gwr1.").translate({45: "+", 95: "/"}), []
     token = raw(text + "=" * (-len(text) % 4))
     for width in (2, 2, 1):  # the record, the batch and the worker's signature, each after its length
         size = width + int.from_bytes(token[:width])
@@ -66,51 +82,97 @@ def check_answer(data: bytes, request: bytes, proof: bytes, case: Json) -> str:
         token = token[size:]
     path, salts = [token[at : at + 32] for at in range(1, 32 * token[0], 32)], token[1 + 32 * token[0] :]
     leaf, batch, hashed = load(parts[0]), load(parts[1]), hashlib.sha256(b"\0" + parts[0]).digest()
-    worker, time = case["workers"].get(batch["worker"], {}), leaf["time"].rstrip("Z")
+    worker = case["workers"].get(batch["worker"], {})
     own = worker and verifies(raw(worker["key"]), parts[2], parts[1])
     require(own, "No worker of this home signed the receipt.")
-    until = worker.get("valid-until", leaf["time"]).rstrip("Z")
-    require(worker["valid-from"].rstrip("Z") <= time <= until, "The worker was not certified at that time.")
+    timely = by(worker["valid-from"], leaf["time"]) and by(leaf["time"], worker.get("valid-until", "~"))
+    require(timely, "The worker was not certified at that time.")
     root = path_root(hashed, leaf["seq"] - batch["first"], batch["size"], path).hex()
     same = (batch["kind"], batch["segment"], batch["root"]) == ("predictions.batch", leaf["segment"], root)
     require(same, "The record in the receipt is not under the signed root.")
     release = case["releases"].get(leaf["release"], {})
     require(release and leaf["endpoint"] == case["endpoint"], "Its release or endpoint is not in this pack.")
-    asked = load(request, ours=False)["inputs"] if request else []
-    asked = [
-        {**one, "datatype": spec["datatype"]}
-        for spec in release["inputs"]
-        for one in asked
-        if one["name"] == spec["name"]
-    ]
-    for what, tensors, salt in (("output", answer.get("outputs"), salts[32:]), ("input", asked, salts[:32])):
-        if tensors and all("data" in each and each["datatype"] in PACKED for each in tensors):
-            opening = b"gatewright commitment v1\n" + salt + encoded(tensors)
-            require(sha256(opening) == leaf[what], f"The {what}s are not those that the worker signed.")
-        elif tensors or what == "output":
-            now.unverified.append(f"the {what}s of the answer, which are not in the file as JSON")
-    sealed, kept = case["log"].of("predictions.sealed", id=leaf["segment"], worker=batch["worker"]), ""
+    names = {
+        "model_name": leaf["endpoint"],
+        "id": leaf["request"],
+        "model_version": release["ref"].split("@")[1],
+    }
+    same = all(answer.get(name, said) == said for name, said in names.items())
+    require(same, "The endpoint, version or id in the file is not the one that the worker signed.")
+    check_tensors("output", answer.get("outputs", []) if whole else [], None, leaf, salts[32:])
+    if request:
+        asked, whole = saved(request, "inputs")
+        check_tensors("input", asked["inputs"] if whole else [], release["inputs"], leaf, salts[:32])
     if proof:
-        path = check_proof(load(proof), answer["parameters"]["receipt"], case)
+        path = check_proof(load(proof), receipt, case)
+    kept = check_place(leaf, batch, hashed, path, case, shown=bool(proof))
+    if release["gone"]:
+        when = "later" if by(leaf["time"], release["gone"][1]) else "before this answer"
+        kept += f"; the release was revoked {when} ({release['gone'][2]})"
+    return f"Answer: {release['ref']} gave it on {leaf['time']}{kept}."
+
+
+def check_place(leaf: Json, batch: Json, hashed: bytes, path: list[bytes], case: Json, *, shown: bool) -> str:
+    """Whether the log recorded the segment of a prediction, holds it there, and had it before a worker was revoked."""
+    kept, revoked = "", case["revoked"].get(batch["worker"])
+    sealed = case["log"].of("predictions.sealed", id=leaf["segment"], worker=batch["worker"])
     for record in sealed:
-        timely = record["seq"] < case["revoked"].get(batch["worker"], record["seq"] + 1)
+        timely = revoked is None or record["seq"] < revoked
         require(timely, "The worker's key was revoked before the log recorded its segment.")
         count = record["body"]["records"]
-        require(
-            batch["first"] + batch["size"] <= count, "The log holds fewer predictions than were promised."
-        )
-        if proof or batch["size"] == count:
-            root = path_root(hashed, leaf["seq"], count, path).hex()
-            require(
-                root == record["body"]["root"], "The prediction is not in the segment that the log recorded."
-            )
+        enough = batch["first"] + batch["size"] <= count
+        require(enough, "The log holds fewer predictions than were promised.")
+        if shown or batch["size"] == count:
+            same = path_root(hashed, leaf["seq"], count, path).hex() == record["body"]["root"]
+            require(same, "The prediction is not in the segment that the log recorded.")
             kept = f"; record {record['seq']} of the log keeps it"
-    require(
-        sealed or batch["worker"] not in case["revoked"],
-        "The worker's key was revoked, and no record vouches for it.",
-    )
-    kept = kept or "; its place in the log was not shown: ask for its proof"
-    return f"Answer: {release['ref']} gave it on {leaf['time']}{kept}."
+    vouched = sealed or revoked is None
+    require(vouched, "The worker's key was revoked, and no record vouches for it.")
+    return kept or "; its place in the log was not shown: ask for its proof"
+
+
+def saved(content: bytes, of: str) -> tuple[Json, bool]:
+    """A saved body: the JSON, and behind it the binary data of tensors (Open Inference Protocol), put into them.
+
+    Or a receipt alone. And whether it is whole: callers often save the JSON without the data.
+    """
+    text = content.decode("latin-1")
+    begin, bare = len(text) - len(text.lstrip(" \t\r\n")), text.strip().strip('"').strip()
+    if bare.startswith("gwr1."):
+        return {"receipt": bare}, True
+    try:
+        end = json.JSONDecoder().raw_decode(text, begin)[1]
+        found, rest = load(content[begin:end], ours=False), content[end:]
+        sizes = [(each.get("parameters") or {}).get("binary_data_size") for each in found.get(of, [])]
+        at = len(rest) - sum(size or 0 for size in sizes)
+        if at < 0 and not rest.strip():
+            return found, False
+        require(at >= 0 and not rest[:at].strip(), "Other data follows the JSON than it declares.")
+        for each, size in zip(found.get(of, []), sizes, strict=True):
+            if size is not None:
+                require(type(size) is int and size >= 0 and "data" not in each, "An impossible size.")
+                each["data"], at = rest[at : at + size], at + size
+    except (Broken, ValueError, TypeError, AttributeError, RecursionError):
+        raise Missing(
+            f"{now.at}: It cannot be read, so it was not compared; give the body as it was sent."
+        ) from None
+    return dict(found), True
+
+
+def check_tensors(what: str, tensors: list[Json], specs: list[Json] | None, leaf: Json, salt: bytes) -> None:
+    """The tensors are those whose salted commitment a worker signed: as answered, or as the release takes them."""
+    if not tensors:
+        now.unverified.append(f"the {what}s of the answer, which are not in the file")
+        return
+    changed = f"The {what}s are not those that the worker signed."
+    sent = {each["name"]: each for each in tensors}
+    wanted = [(each["name"], each["datatype"]) for each in (tensors if specs is None else specs)]
+    require(sorted(name for name, _ in wanted) == sorted(each["name"] for each in tensors), changed)
+    try:
+        encoding = encoded([(sent[name], kind) for name, kind in wanted], gaps=specs is not None)
+    except (ArithmeticError, KeyError, TypeError, ValueError, struct.error):
+        encoding = b""
+    require(sha256(b"gatewright commitment v1\n" + salt + encoding) == leaf[what], changed)
 
 
 def check_proof(proof: Json, token: str, case: Json) -> list[bytes]:
@@ -123,23 +185,87 @@ def check_proof(proof: Json, token: str, case: Json) -> list[bytes]:
     return list(map(bytes.fromhex, proof["segment_path"]))
 
 
-def encoded(tensors: list[Json]) -> bytes:
-    """Tensors as the bytes that a worker commits to: every part after its length, the lowest byte first."""
+def encoded(tensors: Sequence[tuple[Json, str]], *, gaps: bool = False) -> bytes:
+    """Tensors, each in a type, as the bytes that a worker commits to: every part after its length, the lowest byte first.
+
+    With ``gaps`` a null among floats is a missing cell. Raises ValueError for values that do not fit.
+    """
     out = b"gatewright tensors v1\n\0\0" + struct.pack("<I", len(tensors))
-    for each in tensors:
-        data, name, kind, shape = each["data"], each["name"].encode(), each["datatype"], each["shape"]
-        while data and isinstance(data[0], list):
-            data = [value for part in data for value in part]
+    for each, kind in tensors:
+        name, shape, values = each["name"].encode(), each["shape"], values_of(each, gaps=gaps)
         if kind == "BYTES":
-            values = b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in data)
+            data = b"".join(struct.pack("<I", len(part)) + part for part in values)
         else:
-            values = struct.pack(
-                f"<{len(data)}{PACKED[kind]}", *(float("nan") if n is None else n for n in data)
-            )
+            data = numbers(values, kind, exact="INT" in each["datatype"])
         one = struct.pack("<I", len(name)) + name + bytes((len(kind),)) + kind.encode()
-        one += struct.pack(f"<B{len(shape)}QQ", len(shape), *shape, len(values)) + values
+        one += struct.pack(f"<B{len(shape)}QQ", len(shape), *shape, len(data)) + data
         out += struct.pack("<Q", len(one)) + one
     return out
+
+
+def values_of(tensor: Json, *, gaps: bool) -> list[Any]:
+    """The values of a tensor, row after row, as many as its shape says and all of its type."""
+    kind, shape, data = tensor["datatype"], tensor["shape"], tensor["data"]
+    if isinstance(data, bytes):
+        data = unpacked(data, kind)
+    elif any(isinstance(each, list) for each in data):
+        for size in shape[1:]:
+            if not all(isinstance(part, list) and len(part) == size for part in data):
+                raise ValueError(shape)
+            data = list(chain.from_iterable(data))
+    floats, allowed = kind in ("FP16", "BF16", "FP32", "FP64"), {"BOOL": (bool,), "BYTES": (str, bytes)}
+    if gaps and floats:
+        data = [math.nan if each is None else each for each in data]
+    types = allowed.get(kind, (int, float))
+    whole = floats or kind in allowed or all(each == int(each) for each in data)
+    if len(data) != math.prod(shape) or not whole or not all(type(each) in types for each in data):
+        raise ValueError(kind)
+    if kind == "BYTES":
+        return [each.encode() if isinstance(each, str) else each for each in data]
+    return data if floats or kind == "BOOL" else [int(each) for each in data]
+
+
+def unpacked(data: bytes, kind: str) -> list[Any]:
+    """The values in the binary data of a tensor."""
+    if kind == "BYTES":
+        found = []
+        while data:
+            size = 4 + int.from_bytes(data[:4], "little")
+            if len(data) < size:
+                raise ValueError(kind)
+            found.append(data[4:size])
+            data = data[size:]
+        return found
+    if kind == "BF16":  # the upper half of an FP32 number
+        data = b"".join(b"\0\0" + data[at : at + 2] for at in range(0, len(data), 2))
+    if kind == "BOOL" and data.strip(b"\0\1"):
+        raise ValueError(kind)
+    return list(struct.unpack(f"<{len(data) // struct.calcsize('<' + PACKED[kind])}{PACKED[kind]}", data))
+
+
+def rounded(value: float, form: str) -> bytes:
+    """A number in a type that may be too small for it."""
+    try:
+        return struct.pack(f"<{form}", value)
+    except OverflowError:
+        return struct.pack(f"<{form}", math.copysign(math.inf, value))
+
+
+def numbers(values: list[Any], kind: str, *, exact: bool) -> bytes:
+    """Numbers in a type, each NaN in one form, what is too large as an infinity; ``exact`` ones lose no digit."""
+    values = [math.nan if each != each else each for each in values]  # noqa: PLR0124 - only NaN is not itself
+    try:
+        data = struct.pack(f"<{len(values)}{PACKED[kind]}", *values)
+    except OverflowError:
+        data = b"".join(rounded(each, PACKED[kind]) for each in values)
+    if kind == "BF16":
+        words = struct.unpack(f"<{len(values)}I", data)
+        nearest = [(word + 0x7FFF + (word >> 16 & 1)) >> 16 for word in words]
+        halves = [0x7FC0 if each != each else half for each, half in zip(values, nearest, strict=True)]  # noqa: PLR0124
+        data = struct.pack(f"<{len(halves)}H", *halves)
+    if exact and unpacked(data, kind) != values:
+        raise ValueError(kind)
+    return data
 
 
 # ---- All of it ---------------------------------------------------------------------------------------------
@@ -154,30 +280,34 @@ def verify(path: Path, fingerprint: str, answer: bytes, request: bytes, kept: by
     trust = check_trust(pack, fingerprint)
     yield f"Keys: those of {trust['origin']}, version {trust.get('version', 1)}; fingerprint {fingerprint}."
     log, endpoint = check_log(pack, manifest, trust), manifest["endpoint"]
-    seen = ", ".join(f"{name} at {time}" for name, time in log.seen.items()) or "no witness"
-    times = (
-        [log.records[seq]["time"] for seq in (log.first, log.stop - 1)] if log.stop > log.first else ["", ""]
-    )
-    yield f"Log: records {log.first} to {log.stop - 1} of {log.size}, {times[0]} to {times[1]}, without a gap."
+    seen = ", ".join(f"{name} at {time}" for name, time in sorted(log.seen.items())) or "no witness"
+    times = " to ".join(log.records[seq]["time"] for seq in (log.first, log.stop - 1) if seq in log.records)
+    yield f"Log: records {log.first} to {log.stop - 1} of {log.size}, {times}, without a gap."
     yield f"Head of the log: seen by {seen}."
     now.at = "the kept checkpoint"
     yield from [check_kept(kept, log, trust)] if kept else []
     people, releases = check_people(pack, log), dict[str, Json]()
     case: Json = {"log": log, "trust": trust, "releases": releases, "endpoint": endpoint}
-    case["workers"] = check_workers(pack, log, trust)
+    case["workers"] = check_workers(pack, trust)
     case["revoked"] = {each["key"]: each["records"] for each in trust["revoked-workers"]}
     for root in sorted({name.split("/")[1] for name in pack.under("releases/")}):
         found = releases[root] = check_release(pack, root, log, trust, people)
-        by = "; ".join(found["approved"]) or "nobody: its policy asks for no approval"
-        yield f"Release: {found['ref']} is {root}; approved by {by}."
-    for line in check_endpoint(pack, log, trust, manifest, releases):
-        yield f"Endpoint: {endpoint}, {line}."
+        who = "; ".join(found["approved"]) or "nobody: its policy asks for no approval"
+        gone = f" Revoked on {found['gone'][1]} ({found['gone'][2]})." if found["gone"] else ""
+        yield f"Release: {found['ref']} is {root}; approved by {who}.{gone}"
+    require(
+        len(releases) == manifest["counts"]["releases"],
+        "It counts other releases than are there.",
+        "manifest.json",
+    )
+    yield from check_endpoint(pack, log, trust, manifest, releases)
     sealed = [each["body"]["records"] for each in log.of("predictions.sealed")]
     yield f"Predictions: {sum(sealed)} in {len(sealed)} sealed segments, of all endpoints of the home."
     for name in (each for each in pack.under("answers/") if each.endswith(".answer.json")):
         yield check_answer(pack.read(name), b"", pack.read(name.replace(".answer.", ".proof.")), case)
     now.at = "the answer"
     yield from [check_answer(answer, request, b"", case)] if answer else []
+    yield NOT_JUDGED
 
 
 def say(line: str) -> None:
@@ -198,7 +328,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         files = [each.read_bytes() if each else b"" for each in (given.answer, given.request, given.kept)]
         for line in verify(given.pack, given.fingerprint, *files):
-            say(f"holds    {line}\n")
+            say(f"{'         ' if line == NOT_JUDGED else 'holds    '}{line}\n")
     except Broken as error:
         say(f"BROKEN   {error.args[1]}: {error.args[0]}\n")
         return 3

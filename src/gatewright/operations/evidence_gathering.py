@@ -31,7 +31,7 @@ _FOUNDATIONS = ("home.opened", "worker.certified", "trust.changed", "release.vou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """What a pack is made of. ``first`` up to ``stop`` are the records without a gap."""
+    """What a pack is made of. ``first`` up to ``stop`` are the records without a gap; ``told`` is the time of the head's last one."""
 
     home: Home
     endpoint: str
@@ -45,6 +45,7 @@ class Gathered:
     plans: tuple[InForce, ...]
     releases: tuple[Release, ...]
     people: tuple[str, ...]
+    told: Instant
 
     @property
     def stop(self) -> int:
@@ -58,7 +59,8 @@ def gather(home: Home, endpoint: str, start: Instant, end: Instant) -> Gathered:
         raise Misuse("operations.span", "The span ends before it begins.", next="Give --from before --to.")
     note, head = _head(home, end)
     size = head.checkpoint.size
-    end = min(end, max(start, _last(home, size)))
+    last = _last(home, size)
+    end = min(end, max(start, last))
     first = min(max(home.archive.position(Instant(start.ns - 1)) - 1, 0), size)
     stop = min(home.archive.position(end) + 1, size)
     before = newest_plan(home, first + 1)
@@ -102,6 +104,7 @@ def gather(home: Home, endpoint: str, start: Instant, end: Instant) -> Gathered:
         plans=plans,
         releases=releases,
         people=people,
+        told=last,
     )
 
 
@@ -157,15 +160,16 @@ def _foundations(
     models = [home.document("models", ref) for ref in sorted(refs)]
     refs |= {str(each["dataset"]) for each in models if each is not None}
     numbers = {each.record.seq for each in plans}
-    approvals = [each for root in roots for _, each in home.archive.scan("approvals", f"{root}/")]
-    approvers = {str(each["principal"]) for each in approvals}
+    signed = ("approvals", "waivers")
+    said = [each for root in roots for kind in signed for _, each in home.archive.scan(kind, f"{root}/")]
+    signers = {str(each["principal"]) for each in said}
     for record in home.archive.history([kind for kind in KINDS if kind != SEALED], None):
         body, kind = record.draft.body, record.draft.kind
         named = {body.get("root"), body.get("ref"), f"{body.get('name')}@{body.get('version')}"} & (
             roots | refs
         )
         about = named and (kind not in ENDPOINT_KINDS or body.get("endpoint") == endpoint)
-        founded = kind in _FOUNDATIONS or (kind == "user.added" and body["principal"] in approvers)
+        founded = kind in _FOUNDATIONS or (kind == "user.added" and body["principal"] in signers)
         if record.seq not in span and (record.seq in numbers or founded or about):
             yield record
 

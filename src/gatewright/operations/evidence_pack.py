@@ -24,6 +24,7 @@ from gatewright.kernel.instants import Instant
 from gatewright.ledger.proofs import range_root
 from gatewright.operations.answers import saved_in
 from gatewright.operations.catalogue import Release
+from gatewright.operations.cbom import crypto_bom
 from gatewright.operations.evidence_answers import verifier_source
 from gatewright.operations.evidence_gathering import SEALED, Gathered, gather
 from gatewright.operations.evidence_telling import page_of
@@ -87,6 +88,7 @@ def export(
         **_release_files(found),
         **_answer_files(home, answers),
     }
+    files["crypto.cdx.json"] = crypto_bom(home, found.told)
     files["README.txt"] = README.encode()
     files["verify_evidence.py"] = verifier_source().encode()
     files["index.html"] = write_page(page_of(found, files)).encode()
@@ -104,6 +106,16 @@ def export(
         witnesses=len(found.head.cosigned),
         quorum=home.trust.quorum,
     )
+
+
+def write_verifier(out: Path) -> Digest:
+    """Write the one-file verifier of this version to a new file; returns its digest. Raises Misuse for one that is there."""
+    content = verifier_source().encode()
+    if os.path.lexists(out):
+        raise Misuse("operations.file-exists", f"{out} is there already.", next="Name a new file.")
+    with file_failures("write the verifier", out), out.open("xb") as target:
+        target.write(content)
+    return Digest.of(content)
 
 
 # ---- the files ---------------------------------------------------------------------------------------

@@ -251,6 +251,7 @@ def _contents(files: Mapping[str, bytes]) -> Rows:
         "workers/": "the certificates of the workers that sign receipts",
         "people/": "names, each as the opening of a salted commitment in the log",
         "answers/": "saved answers with the proofs that the log kept them",
+        "crypto.cdx.json": "the cryptographic bill of materials; signed by nobody",
         "verify_evidence.py": "the verifier, one file",
         "manifest.json": "every file of this pack with its SHA-256",
     }

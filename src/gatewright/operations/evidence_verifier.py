@@ -5,8 +5,8 @@
 PACK is the zip file, or the folder it was unpacked to. HEX is the fingerprint of the owner's public keys,
 which you must have by another way than this pack: by telephone, on paper, in a contract.
 
-Exit code 0: all of it holds. 3: something does not hold; the first such thing is named, with its place.
-2: wrong use, or something was missing, so that a part could not be verified; that is named too.
+Exit code 0: all of it holds, but for what the line "Not judged" names. 3: something does not hold; the first
+such thing is named, with its place. 2: wrong use, or a part could not be verified; that is named too.
 
 It needs Python 3.11 and the package "cryptography" 44 or newer, nothing else, and no network. Signatures of
 ML-DSA (FIPS 204) need cryptography 48; with an older one they are *told* as not verified (exit code 2).
@@ -40,20 +40,16 @@ SHORT = 1_000  # bytes: only ML-DSA keys are longer
 FILES, PACK_BYTES, WHOLE_BYTES = 100_000, 2**32 - 1, 2**29
 SMALL, RATIO = 2**20, 1_000  # what unpacks to more than so many times its size is a bomb
 RESOURCES = ["model.onnx", "policy.toml", "release.json", "report.json", "signature.json", "verdict.json"]
-# The first three are for people, and signed by nobody; everything else is verified.
-NAMES = r"README\.txt|index\.html|verify_evidence\.py|trust\.json|(answers|people|plans|trust|workers)/[^/]+"
+# The first four are for people, and signed by nobody; everything else is verified.
+NAMES = r"README\.txt|index\.html|crypto\.cdx\.json|verify_evidence\.py|trust\.json|(answers|people|plans|trust|workers)/[^/]+"
 NAMES += r"|log/(checkpoint|(others|records)\.jsonl|proofs\.json)"
 NAMES += r"|releases/[0-9a-f]{64}/(model\.sig|release/[^/]+|statements/[^/]+)"
 TRUST_TYPE = "application/vnd.gatewright.trust+json"
 PLAN_TYPE = "application/vnd.gatewright.traffic-plan.v1+json"
-# A statement of a kind that is not understood might take back what others allow: it is refused.
-KINDS = r"urn:gatewright:(countersignature|approval|deployment-decision|waiver|revocation):v1"
-KINDS += r"|https://slsa\.dev/verification_summary/v1|https://cyclonedx\.org/bom(/v1\.6)?"
 # Types of signatures on a checkpoint (C2SP signed-note, tlog-cosignature), and how such keys begin in DER.
 NOTE, COSIGNATURE, ML_DSA_44 = 1, 4, 6
 DER = {COSIGNATURE: "302a300506032b6570032100", ML_DSA_44: "30820532300b06096086480165030403110382052100"}
 Json = dict[str, Any]
-NOBODY: Json = {"statements": {}, "decided": {}}
 
 
 class Broken(Exception):
@@ -88,6 +84,11 @@ def sha256(data: bytes) -> str:
 def raw(text: str) -> bytes:
     """The bytes of a base64 text."""
     return base64.b64decode(text, validate=True)
+
+
+def by(first: str, second: str) -> bool:
+    """Whether a time (RFC 3339, UTC, with nothing behind the last digit that counts) is not after another."""
+    return first.rstrip("Z") <= second.rstrip("Z")
 
 
 # ---- 1. The files: exactly those of the manifest, each as the manifest says -----------------------------
@@ -223,29 +224,28 @@ class Envelope:
 
     def signed_by(self, *keys: str) -> bool:
         """Whether every one of the keys signed; a signature in the name of a key that is not its own is a forgery."""
+        found = []
         for key in keys:
             own = [signature for name, signature in self.signatures if name == key_id(key)]
             require(all(verifies(raw(key), each, self.message) for each in own), "A signature does not hold.")
-            if not own:
-                return False
-        return True
+            found.append(bool(own))
+        return all(found)
 
-    def speaker(self, trust: Json, recorded: int) -> Json:
-        """The key set whose two release keys both signed; a revoked one only for what the log had before."""
-        for each in trust["sets"]:
-            if self.signed_by(each["keys"]["release"], each["keys"]["release-pq"]):
-                timely = "release" not in each["revoked"] or -1 < recorded < each["records"]
-                require(timely, "Its keys were revoked, and the log did not have it before.")
-                return dict(each)
-        raise Broken("It is not signed by both release keys.", now.at)
+    def vouched(self, trust: Json, time: str = "") -> bool:
+        """Whether both keys of a release pair that was not revoked signed, at a time when they might."""
+        standing = [pair for pair in trust["pairs"] if not pair["revoked"]]
+        held = [
+            pair for pair in standing if self.signed_by(*pair["keys"])
+        ]  # of every pair, so that none is a forgery
+        return any(by(time, pair["until"]) for pair in held)
 
 
 def check_trust(pack: Pack, fingerprint: str) -> Json:
     """Each version of the keys is signed by the root keys of the one before; one of them you expect.
 
-    The result is the newest version with its ``sets``: the keys of now, then those of the past. *Retired* keys
-    go on proving what they signed. Of *revoked* ones somebody else may hold a copy: what they signed counts
-    only where the log had it before, and a release only where other keys vouched for it again.
+    The result is the newest version with its key ``sets``, those of now and, newest first, of the past, and
+    the release ``pairs`` in them. *Retired* keys go on proving what they signed until then. Of *revoked* ones
+    somebody else may hold a copy: what they signed counts only where others vouch for it.
     """
     names = pack.under("trust/") or ["trust.json"]
     versions = [pack.read(names[0])]
@@ -255,9 +255,25 @@ def check_trust(pack: Pack, fingerprint: str) -> Json:
     found = [sha256(each) for each in versions]
     known = any(each.startswith(fingerprint) for each in found)
     require(known, f"The keys are not those you expect: their fingerprint is {found[-1]}.")
-    trust: Json = load(versions[-1])
-    sets = [{"revoked": [], "records": 0, **each} for each in (trust, *reversed(trust.get("past", [])))]
-    return {"quorum": 0, "witnesses": [], "revoked-workers": [], **trust, "sets": sets}
+    first: Json = {"quorum": 0, "witnesses": [], "revoked-workers": [], "past": [], "expires": "~"}
+    trust: Json = {**first, **load(versions[-1])}  # the first format has no more than its keys
+    now_set = {**trust, "until": trust["expires"], "records": 0, "revoked": []}
+    trust["sets"] = [now_set, *reversed(trust["past"])]
+    gone = {
+        each["keys"][name]
+        for each in trust["past"]
+        for part in each["revoked"]
+        for name in (part, f"{part}-pq")
+    }
+    alone = len(set(trust["keys"].values())) == len(trust["keys"]) and not gone & set(trust["keys"].values())
+    require(alone, "A key that was revoked is in force again, or one stands in two places.")
+    pairs: Json = {}
+    for each in trust["sets"]:
+        keys = (each["keys"]["release"], each["keys"]["release-pq"])
+        last = {"until": each["until"], "records": each["records"], "revoked": keys[0] in gone}
+        pairs.setdefault(keys, {"keys": keys, **last})
+        each["log revoked"] = each["keys"]["log"] in gone
+    return {**trust, "pairs": list(pairs.values())}
 
 
 def next_version(before: Json, step: Envelope) -> bytes:
@@ -266,10 +282,24 @@ def next_version(before: Json, step: Envelope) -> bytes:
     for keys in (before["keys"], after["keys"]):  # in the first format the release keys are the root keys
         roots = (keys.get("root", keys["release"]), keys.get("root-pq", keys["release-pq"]))
         require(step.signed_by(*roots), "The root keys did not sign this change of the keys.")
-    past = [{**each, "revoked": []} for each in before.get("past", [])]
-    kept = [{**each, "revoked": []} for each in after["past"]][: len(past)] == past
     follows = (step.type, after["version"]) == (TRUST_TYPE, before.get("version", 1) + 1)
-    require(follows and kept, "It does not follow from the version before, or leaves out its past.")
+    require(
+        follows and by(before.get("made", ""), after["made"]), "It does not follow from the version before."
+    )
+    past, gone = list(before.get("past", [])), before.get("revoked-workers", [])
+    speaking = [
+        (
+            each["origin"],
+            {name: each["keys"].get(name, "") for name in ("log", "log-pq", "release", "release-pq")},
+        )
+        for each in (before, after)
+    ]
+    if speaking[0] != speaking[1]:  # the keys of the version before stand last in the past of this one
+        past.append({**after["past"][-1], "origin": speaking[0][0], "keys": speaking[0][1], "revoked": []})
+    kept = len(past) == len(after["past"]) and after["revoked-workers"][: len(gone)] == gone
+    for old, new in zip(past, after["past"], strict=False):
+        kept = kept and {**old, "revoked": new["revoked"]} == new and {*old["revoked"]} <= {*new["revoked"]}
+    require(kept, "Keys that spoke for the home, or a revocation, are missing from its past.")
     return step.payload
 
 
@@ -285,7 +315,7 @@ class Log:
     def __init__(self, size: int, root: bytes) -> None:
         self.size, self.root, self.first, self.stop, self.seen = size, root, 0, 0, dict[str, str]()
         self.records, self.nodes = dict[int, Json](), dict[tuple[int, int], bytes]()
-        self.kinds, self.named = dict[str, list[Json]](), dict[str, int]()
+        self.kinds = dict[str, list[Json]]()
 
     def of(self, *kinds: str, **body: str) -> list[Json]:
         """The records of these kinds (``endpoint.``: a group) whose bodies say this, in their order."""
@@ -293,44 +323,48 @@ class Log:
         found = sorted((each for group in groups for each in group), key=lambda each: int(each["seq"]))
         return [each for each in found if body.items() <= {n: each["body"].get(n) for n in body}.items()]
 
-    def naming(self, digest: str) -> int:
-        """The number of the first record that names a digest, or -1."""
-        return self.named.get(digest, -1)
-
 
 def check_head(data: bytes, trust: Json) -> Log:
-    """A checkpoint that both log keys of one key set signed, and the cosignatures of the known witnesses."""
+    """A checkpoint that both log keys of one key set signed, and the cosignatures of the known witnesses.
+
+    Of revoked log keys it counts only where enough witnesses, one at least, cosigned it before.
+    """
     text, _, lines = data.decode().rpartition("\n\n")
     origin, size, root = text.split("\n")
     log, body, about = Log(int(size), raw(root)), f"{text}\n".encode(), origin.encode()
     signed = [(name, raw(line)) for _, name, line in (line.split(" ") for line in lines.splitlines())]
 
-    def line_of(name: str, kind: int, key: bytes) -> bytes | None:
-        """The signature of a key, which must hold where it is there."""
+    def lines_of(name: str, kind: int, key: bytes) -> list[bytes]:
+        """The signatures of a key, which must hold where they are there."""
         public = key[-1312:] if kind == ML_DSA_44 else key[-32:]
         mark = (name, hashlib.sha256(name.encode() + bytes((10, kind)) + public).digest()[:4])
-        line = next((line[4:] for signer, line in signed if (signer, line[:4]) == mark), None)
-        if line is not None:
+        found = [line[4:] for signer, line in signed if (signer, line[:4]) == mark]
+        for line in found:
             time, own = (b"", line) if kind == NOTE else (line[:8], line[8:])
             message = body if kind == NOTE else b"cosignature/v1\ntime %d\n%b" % (int.from_bytes(time), body)
             if kind == ML_DSA_44:
                 named = bytes((len(name),)) + name.encode() + time + bytes((len(about),)) + about
                 message = b"subtree/v1\n\0" + named + struct.pack(">QQ", 0, log.size) + log.root
             require(verifies(key, own, message), f"The signature of {name} does not hold.")
-        return line
+        return found
 
-    for each in trust["sets"]:
-        keys = [(NOTE, each["keys"]["log"]), (ML_DSA_44, each["keys"].get("log-pq"))]
-        if origin == each["origin"] and all(line_of(origin, kind, raw(key)) for kind, key in keys if key):
-            require("log" not in each["revoked"], "The log keys that signed it were revoked.")
-            break
-    else:
-        raise Broken("The log's keys did not sign it.", now.at)
+    cosigned = dict[str, list[list[bytes]]]()
     for name, _, key in (witness.split("+", 2) for witness in trust["witnesses"]):
         kind, *public = raw(key)
-        if line := line_of(name, kind, bytes.fromhex(DER[kind]) + bytes(public)):
-            log.seen[name] = datetime.fromtimestamp(int.from_bytes(line[:8]), UTC).isoformat()
-    return log
+        cosigned.setdefault(name, []).append(lines_of(name, kind, bytes.fromhex(DER[kind]) + bytes(public)))
+    for name, own in cosigned.items():  # a witness counts when each of its keys signed
+        if all(own):
+            time = max(int.from_bytes(line[:8]) for each in own for line in each)
+            log.seen[name] = f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    for each in (each for each in trust["sets"] if each["origin"] == origin):
+        keys = [(NOTE, each["keys"]["log"]), (ML_DSA_44, each["keys"].get("log-pq"))]
+        lines = [lines_of(origin, kind, raw(key)) for kind, key in keys if key]
+        if all(lines):
+            early = sum(by(time, each["until"]) for time in log.seen.values())
+            counts = not each["log revoked"] or early >= max(1, trust["quorum"])
+            require(counts, "The log keys that signed it were revoked.")
+            return log
+    raise Broken("The log's keys did not sign it.", now.at)
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -381,20 +415,21 @@ def check_log(pack: Pack, manifest: Json, trust: Json) -> Log:
             now.at, before = f"{name}: record {seq}", log.records.get(seq - 1, record)
             fits = record["seq"] == seq < log.size and record["v"] == 1 and seq not in log.records
             require(fits, f"Record {record['seq']} stands in the place of another.")
-            require(before["time"].rstrip("Z") <= record["time"].rstrip("Z"), "Time goes backwards.")
+            require(by(before["time"], record["time"]), "Time goes backwards.")
             log.records[seq], log.nodes[seq, seq + 1] = record, hashlib.sha256(b"\0" + leaf).digest()
             log.kinds.setdefault(record["kind"], []).append(record)
-            for digest in re.findall('"([0-9a-f]{64})"', leaf.decode()):
-                log.named.setdefault(digest, seq)
     gap = [seq for seq in range(log.first, log.stop) if seq not in log.records][:1]
     require(not gap, "A record of the span is missing.", f"log/records.jsonl: record {gap}")
     rest = iter([bytes.fromhex(text) for text in load(pack.read("log/proofs.json"))["hashes"]])
     now.at = f"log: records {log.first} to {log.stop - 1}"
     same = tree_root(0, log.size, sorted(log.records), log, rest) == log.root
     require(same, f"The checkpoint of {log.size} is of other records: one was changed, removed or put in.")
-    early = log.first == 0 or log.records[log.first]["time"].rstrip("Z") < manifest["from"].rstrip("Z")
-    late = log.stop == log.size or log.records[log.stop - 1]["time"].rstrip("Z") > manifest["to"].rstrip("Z")
+    early = log.first == 0 or not by(manifest["from"], log.records[log.first]["time"])
+    late = log.stop == log.size or not by(log.records[log.stop - 1]["time"], manifest["to"])
     require(early and late, "The records do not reach over the whole span.", "manifest.json")
+    counts = (manifest["counts"]["records"], sum(manifest["counts"][each] for each in ("records", "others")))
+    same = counts == (log.stop - log.first, len(log.records))
+    require(same, "It counts other records than are there.", "manifest.json")
     return log
 
 
@@ -424,123 +459,28 @@ def check_people(pack: Pack, log: Log) -> Json:
     return people
 
 
-def check_workers(pack: Pack, log: Log, trust: Json) -> dict[str, Json]:
+def check_workers(pack: Pack, trust: Json) -> dict[str, Json]:
     """The keys that may sign receipts, by their ids: those that both release keys certify, in this home."""
-    workers = {}
+    workers, origins = {}, {each["origin"] for each in trust["sets"]}
     for name in pack.under("workers/"):
         envelope = Envelope(pack.read(name))
-        said, speaker = load(envelope.payload), envelope.speaker(trust, log.naming(envelope.digest))
-        known = re.fullmatch("urn:gatewright:worker-key:v[12]", said["predicateType"])
-        own = said["predicate"]["origin"] in (speaker["origin"], trust["origin"])
-        require(known and own, "It certifies no worker of this home.")
-        workers[key_id(said["predicate"]["key"])] = said["predicate"]
+        kind, said, subjects = statement(envelope)
+        known = re.fullmatch("urn:gatewright:worker-key:v[12]", kind) and subjects == [
+            sha256(raw(said["key"]))
+        ]
+        require(known and said["origin"] in origins, "It certifies no worker of this home.")
+        timely = envelope.vouched(trust, said["valid-from"])
+        require(timely, "Release keys that count did not sign it, or not in their time.")
+        workers[key_id(said["key"])] = said
     return workers
 
 
-# ---- 5. The releases: these files, checked so, approved by these people ----------------------------------
-
-
-def check_release(pack: Pack, root: str, log: Log, trust: Json, people: Json) -> Json:
-    """A release: its six files make the root, two algorithms signed it, the log has it, its parts belong together."""
-    now.at = base = f"releases/{root}/"
-    names = sorted(name.removeprefix(f"{base}release/") for name in pack.under(f"{base}release/"))
-    digests = {name: pack.digests[f"{base}release/{name}"] for name in names}
-    same = names == RESOURCES and sha256(b"".join(map(bytes.fromhex, digests.values()))) == root
-    require(same, "The files are not those of this release.")
-    bundle, made = pack.read(f"{base}model.sig"), log.of("release.created", root=root)
-    recorded = [(each["body"]["resources"], each["body"]["bundle"]) for each in made]
-    require(recorded == [(digests, sha256(bundle))], "No record says that this was released.")
-    signed = Envelope(bundle, load(bundle, ours=False)["dsseEnvelope"])
-    keys = [raw(each["keys"]["release"]) for each in trust["sets"]]
-    own = any(verifies(key, signed.signatures[0][1], signed.message) for key in keys)
-    said = load(signed.payload, ours=False)
-    same = [each["digest"]["sha256"] for each in said["subject"]] == [root]
-    require(own and same, "The bundle is not signed with a release key of this home, or signs other files.")
-    names = [f"{base}release/{name}.json" for name in ("report", "verdict", "release", "signature")]
-    report, verdict, manifest, signature = (load(pack.read(name)) for name in names)
-    links = [report["model"], manifest["model"], verdict["report"], verdict["policy"]]
-    expected = [digests[name] for name in ("model.onnx", "model.onnx", "report.json", "policy.toml")]
-    require(links == expected, "Report, verdict and model do not belong together.", base)
-    require(verdict["decision"] in ("allow", "needs-approval"), "The policy's verdict denies it.", base)
-    found: Json = {"ref": made[0]["body"]["ref"], "root": root, "verdict": digests["verdict.json"]}
-    found |= {
-        "statements": {},
-        "approved": [],
-        "decided": {},
-        "vouched": False,
-        "inputs": signature["inputs"],
-    }
-    for name in pack.under(f"{base}statements/"):
-        check_statement(Envelope(pack.read(name)), found, log, trust, people)
-    require(found["vouched"], "No countersignature by keys that are not revoked stands beside it.", base)
-    for each in log.of("release.", root=root):
-        recorded = [each["body"].get(name) for name in ("statement", "countersignature", "bom", "summary")]
-        there = {*filter(None, recorded)} <= found["statements"].keys()
-        require(there, f"A statement that record {each['seq']} names is missing or was changed.", base)
-        if each["kind"] in ("release.revoked", "release.waived"):
-            found["approved"].append(f"{each['kind'][8:]} on {each['time']}")
-    for _, rests in found["decided"].values():
-        there = rests <= found["statements"].keys() and (rests or verdict["decision"] == "allow")
-        require(there, "An approval on which the decision rests is missing or was changed.", base)
-    return found
-
-
-def check_statement(envelope: Envelope, found: Json, log: Log, trust: Json, people: Json) -> None:
-    """A statement about the release: understood, about this root, signed by whom it must be, and in the log."""
+def statement(envelope: Envelope) -> tuple[str, Json, list[str]]:
+    """The kind of an in-toto statement, what it says, and the digests of what it is about."""
     said = load(envelope.payload)
-    kind, predicate = said["predicateType"], said["predicate"]
-    require(re.fullmatch(KINDS, kind), "The statement is of an unknown kind.")
-    roots = [each["digest"]["sha256"] for each in said["subject"]]
-    require(roots == [found["root"]], "It is about another release.")
-    rests = predicate["verdict"] if kind.endswith(("approval:v1", "decision:v1")) else found["verdict"]
-    require(rests == found["verdict"], "It rests on another verdict.")
-    found["statements"][envelope.digest] = kind
-    if kind.endswith("approval:v1"):
-        key, person = people[predicate["principal"]]
-        recorded = log.of("release.approved", statement=envelope.digest)
-        require(envelope.signed_by(key) and recorded, "The person did not sign it, or it is not in the log.")
-        found["approved"].append(f"{person} ({predicate['role']}) on {recorded[0]['time']}")
-        return
-    speaker = envelope.speaker(trust, log.naming(envelope.digest))
-    if kind.endswith("countersignature:v1"):
-        found["vouched"] = found["vouched"] or "release" not in speaker["revoked"]
-    elif kind.endswith("decision:v1"):
-        rests = {each["envelope"] for each in predicate["approvals"]}
-        found["decided"][envelope.digest] = (predicate["endpoint"], rests)
-
-
-# ---- 6. What the endpoint served -------------------------------------------------------------------------
-
-
-def check_endpoint(pack: Pack, log: Log, trust: Json, manifest: Json, releases: Json) -> Iterator[str]:
-    """Each traffic plan is signed, is the one the log recorded, and names releases that were decided for it."""
-    number, seen, served, endpoint, start = 0, -1, False, manifest["endpoint"], manifest["from"]
-    for record in (each for each in log.of("endpoint.", "key.", "plan.") if each["body"].get("plan")):
-        body, name = record["body"], f"plans/{record['body']['plan_number']}.dsse.json"
-        own = record["kind"].startswith("endpoint.") and body["endpoint"] == endpoint
-        if name in pack.sizes or record["seq"] >= log.first:
-            envelope = Envelope(pack.read(name))
-            plan = load(envelope.payload)
-            found = (envelope.digest, envelope.type, plan["number"])
-            same = found == (body["plan"], PLAN_TYPE, body["plan_number"])
-            require(same, "It is not the plan that the log recorded.")
-            require(number in (0, plan["number"] - 1), f"The plan after plan {number} is missing.")
-            begun = number or plan["number"] == 1 or record["time"].rstrip("Z") <= start.rstrip("Z")
-            require(begun, "The plan that was in force when the span began is missing.")
-            envelope.speaker(trust, record["seq"])
-            number, seen = plan["number"], record["seq"]
-            part: Json = next((each for each in plan["endpoints"] if each["endpoint"] == endpoint), {})
-            served = served or bool(part)
-            champion: Json = part.get("champion") or body
-            require(not own or champion["root"] == body["root"], "The log recorded another champion.")
-            named = [part.get(place) for place in ("champion", "previous", "shadow", "fallback", "canary")]
-            for each in (each.get("release", each) for each in [*named, *part.get("arms", [])] if each):
-                beside, rests = releases.get(each["root"], NOBODY), set(each["statements"])
-                own_decision = any(beside["decided"].get(each, ("",))[0] == endpoint for each in rests)
-                there = beside["statements"].keys() >= rests and own_decision
-                require(there, f"The decision for {each['model']}@{each['version']} is not in the pack.")
-        if own:
-            yield f"{record['time']}: {body['what']} (record {record['seq']}, plan {body['plan_number']})"
-    require(served, "No plan in the pack names the endpoint.", "plans/")
-    if any(seq not in log.records for seq in range(seen + 1, log.first)):
-        now.unverified.append(f"that no plan was made between record {seen} and the span")
+    form = (envelope.type, said["_type"]) == (
+        "application/vnd.in-toto+json",
+        "https://in-toto.io/Statement/v1",
+    )
+    require(form, "It is no statement.")
+    return said["predicateType"], said["predicate"], [each["digest"]["sha256"] for each in said["subject"]]

@@ -31,6 +31,23 @@ def file_failures(doing: str, path: Path) -> Iterator[None]:
         ) from error
 
 
+def sync_names(folder: Path) -> None:
+    """Make the names in a folder durable: what was made, moved or removed in it. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, durably. Raises OSError."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync_names(each.parent)
+
+
 def _at_once(path: str, flags: int) -> int:
     """Open without waiting for anybody to write into a named pipe."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

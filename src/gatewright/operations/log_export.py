@@ -12,7 +12,7 @@ from gatewright.ledger.checkpoints import Checkpoint
 from gatewright.ledger.notes import NoteKey, SignatureType
 from gatewright.ledger.tiles import BUNDLE_BYTES, CHECKPOINT_FILE, TILE_WIDTH, Tile, Tiling, bundle_of
 from gatewright.ledger.tree import HASH_BYTES, Frontier, leaf_hash
-from gatewright.operations.files import file_failures, read_file
+from gatewright.operations.files import file_failures, make_folders, read_file
 from gatewright.operations.home import Home
 from gatewright.operations.log_folder import Widths, bundles_of, read_head, tiles_in
 from gatewright.operations.released import drafted, require_new
@@ -174,6 +174,6 @@ class _Writing:
                 )
             return
         with file_failures("write the folder", self._folder):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(path.parent)
         self._home.write(path, content)
         self._written += 1

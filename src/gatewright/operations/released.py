@@ -13,7 +13,7 @@ from gatewright.operations import catalogue
 from gatewright.operations.bill import BILL_STATEMENT, plain_bill
 from gatewright.operations.bill_verification import BILL_FILE
 from gatewright.operations.catalogue import ApprovalEntry, Release, WaiverEntry, find
-from gatewright.operations.files import file_failures
+from gatewright.operations.files import file_failures, sync_names
 from gatewright.operations.home import Home
 from gatewright.operations.revocations import revoked
 from gatewright.operations.signing import vouched
@@ -120,7 +120,7 @@ def _write_folder(home: Home, folder: Path, files: Mapping[str, bytes]) -> None:
 
 @contextmanager
 def drafted(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which gets its name as the last step: whole, or not there."""
+    """A folder to fill, which gets its name as the last step: whole and durable, or not there."""
     whole = folder.resolve()
     draft = whole.with_name(f".{whole.name}.part")
     with file_failures("write the folder", folder):
@@ -128,7 +128,10 @@ def drafted(folder: Path) -> Iterator[Path]:
         try:
             draft.mkdir(parents=True)
             yield draft
+            for each in (draft, *(path for path in draft.rglob("*") if path.is_dir())):
+                sync_names(each)
             draft.rename(whole)  # an empty folder of that name gives way
+            sync_names(whole.parent)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise

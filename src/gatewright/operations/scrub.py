@@ -165,13 +165,14 @@ def record(home: Home, found: Iterable[tuple[Piece, Damage | None]]) -> tuple[li
         before = known.get(piece.place)
         if damage is not None and (before is None or before.code != damage.code):
             new.append(damage)
-            kind, body = "storage.damaged", body_of(damage)
+            drafts.append(
+                Draft(kind="storage.damaged", actor=actor, subject=piece.place, body=body_of(damage))
+            )
         elif damage is None and before is not None:
             repaired.append(piece.place)
-            kind, body = "storage.repaired", body_of(before)
-        else:
-            continue
-        drafts.append(Draft(kind=kind, actor=actor, subject=piece.place, body=body))
+            drafts.append(
+                Draft(kind="storage.repaired", actor=actor, subject=piece.place, body=body_of(before))
+            )
     if drafts:
         home.archive.append(drafts, home.now())
     return new, repaired

@@ -25,9 +25,14 @@ README = """This is an evidence pack: what one endpoint served, when, on which g
 
    Exit code 0: all of it holds. 3: something does not hold, and where. 2: something was missing.
 
-verify_evidence.py came with the pack. Read it, it is written to be read; or compare it with a copy that you have by
-another way; or verify the pack with the program: gatewright verify PACK.zip --fingerprint ...
-This file, index.html and verify_evidence.py are signed by nobody. What the verifier prints is proven.
+verify_evidence.py came with the pack, and whoever made the pack can have changed it. If you trust nobody, use another
+copy of it: install gatewright yourself and run "gatewright evidence verifier --to verify_evidence.py", which also prints
+its SHA-256; the page docs/evidence-pack.md of each release of gatewright has that number, too. Or read the file, it is
+written to be read. Or verify with the program: gatewright verify PACK.zip --fingerprint ...
+
+This file, index.html, crypto.cdx.json (which algorithms and keys are in use) and verify_evidence.py are signed by
+nobody. What the verifier prints is proven: it tells again who approved what, what was live when, and how many
+predictions there are. Compare index.html with that.
 """
 
 
@@ -249,9 +254,13 @@ def _verify(page: EvidencePage) -> str:
         "<pre>python pack/verify_evidence.py PACK.zip --fingerprint THE-FINGERPRINT</pre></li></ol>"
         "<p>Exit code 0 means that all of it holds; 3 that something does not, which is named with its place; "
         "2 that something was missing, so that a part could not be verified. "
-        f'The <a href="verify_evidence.py">verifier</a> came with this pack: read it, or compare its SHA-256, '
-        f"<code>{_safe(page.verifier)}</code>, with a copy that you have by another way. "
-        f"<code>gatewright verify PACK.zip</code> runs the same.</p>{notes}"
+        "It tells again who approved what, what was live when, and how many predictions there are: compare this page "
+        "with that.</p>"
+        '<p>If you trust nobody: the <a href="verify_evidence.py">verifier</a> came with this pack, and could have been '
+        "replaced. Read it, it is written to be read; or take it from gatewright itself, which you install from where you "
+        "trust it:</p><pre>gatewright evidence verifier --to verify_evidence.py</pre>"
+        f"<p>The one in this pack was put in with the SHA-256 <code>{_safe(page.verifier)}</code>; the documentation of "
+        f"each release has the number of its own. <code>gatewright verify PACK.zip</code> runs the same.</p>{notes}"
     )
 
 
@@ -289,7 +298,12 @@ def _predictions(page: EvidencePage) -> str:
 
 
 def _keys(page: EvidencePage) -> str:
-    return f"{_table(page.keys)}<p>{_safe(page.witnesses)}</p>"
+    bill = '<a href="crypto.cdx.json">cryptographic bill of materials</a>'
+    return (
+        f"{_table(page.keys)}<p>{_safe(page.witnesses)}</p><p>Which algorithms protect what, and the id and state of every "
+        f"key, the {bill} lists (CycloneDX 1.6). It is signed by nobody; the keys themselves are in "
+        '<a href="trust.json">trust.json</a>.</p>'
+    )
 
 
 def _proven(page: EvidencePage) -> str:

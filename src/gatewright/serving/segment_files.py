@@ -90,6 +90,7 @@ class SegmentFiles:
         part.rename(self._path(name, SEALED))
         self._sync_names()
         self._path(name, OPEN).unlink(missing_ok=True)
+        self._sync_names()  # or it is there again after a power loss, when what is sealed was collected
 
     def read(self, name: str) -> bytes:
         """The bytes of an open segment."""
@@ -106,7 +107,10 @@ class SegmentFiles:
 
     def keep_tail(self, name: str, tail: bytes) -> None:
         """Keep the bytes that are cut off an open segment, for a person to look at."""
-        self._path(name, DAMAGED).write_bytes(tail)
+        with self._path(name, DAMAGED).open("wb") as file:
+            file.write(tail)
+            file.flush()
+            os.fsync(file.fileno())  # the segment without it is durable soon
 
     def leftovers(self) -> list[str]:
         """Names of open segments, in order."""

@@ -17,6 +17,7 @@ from gatewright.adapters.durable_files import (
     HomeLock,
     create_exclusively,
     make_folder,
+    remove_parts_of,
     write_atomically,
     write_pieces_atomically,
 )
@@ -160,6 +161,18 @@ def test_folders_are_private_and_may_exist(tmp_path: Path) -> None:
         make_folder(tmp_path / "file" / "below")
 
 
+def test_the_leftovers_of_one_file_are_removed(tmp_path: Path) -> None:
+    """What killed writers of a file left beside it goes, whatever signs its name holds; nothing else does."""
+    path = tmp_path / "[a]*.json"
+    digits = "0123456789abcdef"
+    (tmp_path / f".{path.name}.{digits}.part").write_bytes(b"")
+    others = [f".[a]x.json.{digits}.part", f".{path.name}.b.{digits}.part", f".{path.name}.short.part", path.name]
+    for name in others:
+        (tmp_path / name).write_bytes(b"")
+    remove_parts_of(path)
+    assert sorted(others) == sorted(each.name for each in tmp_path.iterdir())
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -240,3 +253,21 @@ def test_a_lock_file_that_cannot_be_opened_is_a_failed_dependency(tmp_path: Path
     for path in (tmp_path / "no" / "lock", tmp_path / "link"):
         with pytest.raises(DependencyFailed):
             HomeLock(path).acquire()
+
+
+@pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").exists(), reason="the system names no run")
+@pytest.mark.parametrize("left", [b"", b"17\n", b"11111111-2222-3333-4444-555555555555"])
+def test_who_may_not_have_got_to_the_end_is_known(tmp_path: Path, left: bytes) -> None:
+    """A holder's process id, or another run of the machine than this one, says that there may be leftovers."""
+    path = tmp_path / "lock"
+    path.write_bytes(left)
+    lock = HomeLock(path)
+    with lock:
+        assert lock.unfinished
+        lock.unfinished = False
+    with lock:
+        assert not lock.unfinished, "the holder before got to its end, in this run of the machine"
+    with pytest.raises(LookupError), lock:
+        raise LookupError
+    with lock:
+        assert lock.unfinished

@@ -101,7 +101,7 @@ def test_tensors_have_the_bytes_that_workers_commit_to(values: list[float], text
         {"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": [values]},
         {"name": "label", "datatype": "BYTES", "shape": [len(texts)], "data": texts},
     ]
-    assert encode_arrays([("x", number), ("label", text)]) == encoded(told)
+    assert encode_arrays([("x", number), ("label", text)]) == encoded([(each, str(each["datatype"])) for each in told])
 
 
 def test_an_unknown_algorithm_is_told_and_never_passed_silently(monkeypatch: pytest.MonkeyPatch) -> None:
