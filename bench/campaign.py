@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +60,7 @@ from gatewright.checks.intervals import most_by_chance  # noqa: E402 - the same
 from gatewright.models.signature import Task  # noqa: E402 - the same
 from gatewright.testing.alike import false_alarms  # noqa: E402 - the same
 from scenario.forging import FORGERIES, convicted, honest  # noqa: E402 - the same
+from scenario.packs import found_of, made_pack  # noqa: E402 - the same
 from unit.ledger.tiled_sizes import SIZES_IN_CAMPAIGN, proven_sizes  # noqa: E402 - the same
 
 PAGE = ROOT / "docs" / "campaign.md"
@@ -81,6 +83,7 @@ SICK_ROUNDS = 50
 OVERLOAD_SECONDS = 60
 LEAST_GOODPUT = 80
 SWITCH_S = 0.1
+TAMPERED = 3
 GROWTH = 64 * 2**20
 MIB = 2**20
 ALARM_DRAWS = 4_000
@@ -492,6 +495,24 @@ def forgeries(count: int | None) -> Iterator[Row]:
             )
 
 
+def packs(count: int | None) -> Iterator[Row]:
+    """Every single change of an evidence pack, by a stranger and by the owner with every key."""
+    with tempfile.TemporaryDirectory(prefix="gatewright-packs-") as place:
+        pack, home, fingerprint = made_pack(Path(place))
+        tried = missed = 0
+        for what, code in islice(found_of(pack, home, fingerprint, Path(place)), count):
+            tried += 1
+            if code != TAMPERED:
+                missed += 1
+                sys.stderr.write(f"packs: {what}: exit code {code}\n")
+        yield Row(
+            name="packs: each file and each record changed or taken away",
+            tried=f"{tried:,} packs",
+            result=f"{tried - missed:,} refused with exit code 3",
+            broken=missed > 0,
+        )
+
+
 CAMPAIGNS: Mapping[str, Campaign] = {
     "faults": faults,
     "losses": losses,
@@ -510,6 +531,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
     "trees": trees,
     "formats": formats,
     "forgeries": forgeries,
+    "packs": packs,
 }
 
 

@@ -216,7 +216,9 @@ class FaultLab:
             raise RuntimeError(f"{verb} fails without any fault: {outcome.error}\n{outcome.output}")
         return outcome.points
 
-    def journal(self, verb: str, template: Path | None, *, arguments: Mapping[str, Any] | None = None) -> bytes:
+    def journal(
+        self, verb: str, template: Path | None, *, arguments: Mapping[str, Any] | None = None
+    ) -> bytes:
         """Everything that the verb changes and syncs below the home, in order, as ``faults.c`` enters it.
 
         The verb runs undisturbed; what it leaves stands in the home. Raises where it does not succeed.

@@ -81,7 +81,17 @@ DONE_ALREADY = {
     "operations.revoked-already",
 }
 IN_THE_WAY = {"operations.file-exists", "storage.exists"}
-OUTSIDE = {"export", "evidence-export", "cbom", "receipt", "key-root", "evidence-log", "backup", "restore", "scrub"}
+OUTSIDE = {
+    "export",
+    "evidence-export",
+    "cbom",
+    "receipt",
+    "key-root",
+    "evidence-log",
+    "backup",
+    "restore",
+    "scrub",
+}
 """Verbs that leave the home as it is: what they write lies beside it, in ``out``, or is a bookmark."""
 FAULTS: tuple[tuple[Mode, bool], ...] = (
     (Mode.EIO, False),
@@ -220,9 +230,7 @@ VERBS = (
         ),
         sampled=2,
     ),
-    Verb(
-        name="mount", typed="release mount --to out", after="deploy", steps=(0, 1, 2), sampled=2
-    ),
+    Verb(name="mount", typed="release mount --to out", after="deploy", steps=(0, 1, 2), sampled=2),
     Verb(name="collect", typed="collect", after="deploy"),
     Verb(name="export", typed=f"release export {NAME} --to out", after="deploy", steps=(0,)),
     Verb(name="evidence-log", typed="evidence log --to out", after="deploy", steps=(0,)),
@@ -242,7 +250,12 @@ VERBS = (
     ),
     Verb(name="advisory-import", typed="advisory import osv.json", after="init", sampled=2),
     Verb(name="witness-use", typed="witness use http://127.0.0.1:8640 w1/witness.pub", after="init"),
-    Verb(name="witness-drop", typed=f"witness drop {WITNESS}", after="witness-use", already="assembly.no-such-witness"),
+    Verb(
+        name="witness-drop",
+        typed=f"witness drop {WITNESS}",
+        after="witness-use",
+        already="assembly.no-such-witness",
+    ),
     Verb(name="key-rotate", typed="key rotate release", after="deploy", steps=(0, 3), sampled=6),
     Verb(name="key-rotate-log", typed="key rotate log", after="deploy", steps=(0, 1)),
     Verb(name="key-root", typed="key root --to out", after="deploy", steps=(0,), already="keys.missing"),

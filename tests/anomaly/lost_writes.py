@@ -146,7 +146,8 @@ class Disk:
     def key(self) -> tuple[tuple[str, int, int], ...]:
         """The same for two disks that hold the same: Python keeps the hash of bytes beside them."""
         return tuple(
-            (path, node.mode, 0 if path.endswith(OF_A_MAP) else hash(node.data)) for path, node in self.files()
+            (path, node.mode, 0 if path.endswith(OF_A_MAP) else hash(node.data))
+            for path, node in self.files()
         )
 
     def write(self, root: Path) -> None:

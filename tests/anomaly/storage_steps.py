@@ -126,9 +126,7 @@ STEPS: Mapping[str, Callable[[Store, int], None]] = {
     "key": _key,
     "rekey": _rekey,
 }
-SEQUENCES = tuple(
-    sequence for length in (1, 2, 3) for sequence in itertools.product(STEPS, repeat=length)
-)
+SEQUENCES = tuple(sequence for length in (1, 2, 3) for sequence in itertools.product(STEPS, repeat=length))
 
 
 def prepare(root: Path) -> None:

@@ -17,6 +17,7 @@ ELSEWHERE = {
     "demo": "runs the other verbs in a folder of its own",
     "compare": "records by the same call as 'check'",
     "resume": "one record of the same kind and way as 'stop'",
+    "evidence verifier": "one new file, the same every time, which holds nothing of a home",
     "witness init": "failed at every write in 'test_witness_faults'",
     "witness serve": "the same",
     "witness trust": "the same",

@@ -33,7 +33,7 @@ from gatewright.kernel.errors import Tampered
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "faults can be injected")
 
 SEED = 20260303
-LOSSES = 2
+LOSSES = 4
 LOST_HERE = ("init", "user-add", "model-add", "deploy", "rotate-root", "collect", "backup", "export")
 """Verbs whose power losses are sampled here; the campaign takes all."""
 
@@ -69,13 +69,10 @@ def test_a_fault_leaves_the_old_state_or_the_new(lab: FaultLab, homes: Homes, ve
 
 @pytest.mark.parametrize("name", LOST_HERE)
 def test_a_power_loss_leaves_the_old_state_or_the_new(lab: FaultLab, homes: Homes, name: str) -> None:
-    """Whatever of the unsynced changes is lost, nothing is half done, and nothing acknowledged is gone.
-
-    With nothing lost the journal makes the home that the verb left, byte by byte: it misses no change.
-    """
+    """Whatever of the unsynced changes is lost, nothing is half done, and nothing acknowledged is gone."""
     prepared = homes.prepared(name)
     run = run_verb(lab, prepared)
-    assert held(lab.home) == run.replayed(lab.folder / "judged")
+    assert held(lab.home) == run.replayed(lab.folder / "judged"), "the journal misses a change"
     for loss in sampled(run.changes, LOSSES, SEED):
         judge_verb(lab, prepared, run, loss)
 

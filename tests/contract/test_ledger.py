@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gatewright.adapters.ledger_file import read_whole
 from gatewright.adapters.sqlite_ledger import SqliteLedger
 from gatewright.kernel.errors import BadInput, DependencyFailed, GatewrightError, Misuse, Tampered
 from gatewright.kernel.instants import Instant
@@ -376,3 +377,21 @@ def test_tables_that_lack_or_go_back_are_noticed(path: Path, opened: Open, state
         ledger.append([draft("c")], NOON)
     ledger.rebuild()
     assert 3 == ledger.append([draft("c")], NOON)[0].seq
+
+
+def test_a_ledger_in_use_is_read_as_of_one_moment(path: Path, opened: Open) -> None:
+    """Beside an open writer its ledger is read whole, without a lock, and the writer goes on and folds its log."""
+    ledger = opened(latest)
+    ledger.append([draft("a")] * 3, NOON)
+    with closing(sqlite3.connect(path, isolation_level=None)) as beside:
+        beside.execute("BEGIN")
+        beside.execute("SELECT count(*) FROM records").fetchone()  # hinders the fold: the log holds records
+        ledger.append([draft("b")], NOON)
+        found = read_whole(path, origin=ORIGIN, key=SIGNER.public)
+    assert [leaf for leaf, _ in found.leaves] == list(ledger.leaves())
+    ledger.append([draft("c")], NOON)
+    assert 5 == len(read_whole(path, origin=ORIGIN, key=SIGNER.public).leaves)
+    assert 0 == path.with_name(f"{path.name}-wal").stat().st_size
+    change(path, "UPDATE projections SET document = x'7b7d' WHERE key = 'a'")
+    with pytest.raises(Tampered):
+        read_whole(path, origin=ORIGIN, key=SIGNER.public)

@@ -59,6 +59,10 @@ def test_a_published_weakness_is_found_in_what_is_live_and_stops_the_next_releas
     policy.write_text(policy.read_text("utf-8") + judged, "utf-8")
     home.do("ship", "loans@2")
     assert "loans@2" == home.do("status")["endpoints"][0]["ref"]
+    told = inside(home.root, "advisory", "check")
+    assert 0 == told.code
+    assert "the policy lets it stand" in told.out
+    assert "the policy lets it stand" in inside(home.root, "status").out
 
 
 def test_what_is_withdrawn_harms_nobody_and_what_cannot_be_decided_is_never_green(new_home: NewHome) -> None:

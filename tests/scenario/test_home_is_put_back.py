@@ -64,6 +64,33 @@ def test_a_backup_restores_to_the_same_home(new_home: NewHome) -> None:
     twin.do("verify")
 
 
+def test_a_home_whose_keys_are_elsewhere_says_to_bring_them(new_home: NewHome) -> None:
+    """Restored without keys it never asks for new ones: it says where the copy belongs; with the copy it goes on."""
+    home = new_home("live")
+    home.do("backup", "../home.backup", "--key-file", "../backup.key")
+    twin = restored(home)
+    for words in (("status",), ("key", "add", "loans"), ("recover", "--as", "ada", "--reason", "lost")):
+        ran = twin.run(*words)
+        assert (2, "keys.missing") == (ran.code, ran.error["code"]), words
+        assert "Put your copy of .gatewright/keys into" in ran.error["next"]
+        assert "user add" not in ran.said
+        assert "init" not in ran.said
+    shutil.rmtree(twin.folder / "keys", ignore_errors=True)
+    shutil.copytree(home.folder / "keys", twin.folder / "keys")
+    look = recover(twin)["look"]
+    assert isinstance(look, list)
+    fingerprint = twin.do("status")["fingerprint"]
+    assert any("Verifiers" in each and fingerprint in each for each in look)
+    assert not any("Witnesses" in each for each in look)
+    (restored_then,) = [
+        each
+        for each in twin.do("history", "--between", "2 days ago", "now")["changes"]
+        if each["kind"] == "home.restored"
+    ]
+    assert "put back to" in restored_then["what"]
+    assert restored_then["what"].endswith("/2")
+
+
 def test_a_restored_home_records_nothing_until_a_person_says_so(new_home: NewHome) -> None:
     """Every command that would append is refused, readers go on; once recorded, everything goes on under a new origin."""
     home = new_home("live")
@@ -263,3 +290,32 @@ def test_damage_is_recorded_shown_and_recorded_as_repaired(new_home: NewHome) ->
     assert [damage["place"]] == home.do("scrub")["repaired"]
     assert "storage.repaired" == home.kinds()[-1]
     assert [] == home.do("status")["damaged"]
+
+
+def test_what_was_revoked_since_is_told_until_keys_were_rotated(new_home: NewHome) -> None:
+    """Revoked keys come to life with a copy of the home: ``recover`` names them, ``status`` goes on saying so."""
+    home = new_home("live")
+    before = home.root.parent / "before"
+    shutil.copytree(home.folder, before)
+    records = home.do("status")["records"]
+    home.do("key", "rotate", "release", "--compromised")
+    steps = home.root.parent / "steps"
+    shutil.copytree(home.folder / "trust", steps)
+    shutil.rmtree(home.folder)
+    shutil.copytree(before, home.folder)
+    shutil.copytree(steps, home.folder / "trust", dirs_exist_ok=True)
+    said = {
+        "origin": home.do("status")["origin"],
+        "witness": "w.example",
+        "size": records + 2,
+        "checkpoint": "",
+    }
+    (home.folder / "fork.json").write_bytes(canonical.encode(said))
+    look = recover(home)["look"]
+    assert isinstance(look, list)
+    assert [each for each in look if "the release keys were revoked" in each]
+    assert [each for each in look if "gatewright release revoke" in each]
+    assert "in force again" in home.do("status")["look"]
+    home.do("key", "rotate", "release", "--compromised")
+    assert "" == home.do("status")["look"]
+    home.rebuilt()

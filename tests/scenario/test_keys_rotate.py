@@ -22,7 +22,7 @@ from gatewright.releases.statement import WorkerKey
 from gatewright.releases.trust import TrustRoot
 from gatewright.releases.worker_keys import certify
 from scenario.conftest import NewHome
-from scenario.world import Home, Server, ask, loans, serving
+from scenario.world import Home, Server, ask, inside, loans, serving
 
 WAIT_S = 60.0
 CALLERS = 2
@@ -196,6 +196,46 @@ def test_a_verifier_follows_an_older_fingerprint(new_home: NewHome, tmp_path: Pa
     assert "this folder is old" in refused.error["next"]
 
 
+def test_a_verifier_with_older_keys_follows_the_steps_in_the_evidence(
+    new_home: NewHome, tmp_path: Path
+) -> None:
+    """Keys given from before lead to those of newer evidence by its signed steps; without a step nothing is believed."""
+    home = new_home("live")
+    owner_s, new, log = tmp_path / "owner", tmp_path / "new", tmp_path / "log"
+    home.do("key", "rotate", "log")
+    home.do("release", "export", "loans@1", "--to", str(owner_s))
+    for part in ("release", "log"):
+        home.do("key", "rotate", part, "--compromised")
+    home.do("release", "export", "loans@1", "--to", str(new))
+    home.do("evidence", "log", "--to", str(log))
+    for evidence in (new, log):
+        told = home.do("verify", str(evidence), "--trust", str(owner_s))
+        assert (4, 2) == (told[0]["trust"]["version"], told[0]["trust"]["since"])
+    shown = inside(tmp_path, "verify", "new", "--trust", "owner", extra={"COLUMNS": "300"}).out
+    assert "(version 4), which follows by signed steps from version 2, the one you gave" in shown
+    (new / "trust" / "4.dsse.json").write_bytes((new / "trust" / "3.dsse.json").read_bytes())
+    assert 3 == home.run("verify", str(new), "--trust", str(owner_s)).code
+    (new / "trust" / "4.dsse.json").unlink()
+    refused = home.run("verify", str(new), "--trust", str(owner_s))
+    assert (3, "operations.trust-gap") == (refused.code, refused.error["code"])
+
+
+def test_every_key_is_listed_and_a_rotated_worker_key_says_what_to_hand_on(new_home: NewHome) -> None:
+    """The data key is listed without an id, a retired worker key ends where the next began, and the hint names its certificate."""
+    home = new_home("live")
+    told = inside(home.root, "key", "rotate", "worker", extra={"COLUMNS": "300"}).out
+    assert "trust.json is as before" in told
+    assert "folder workers/" in told
+    assert "Publish trust.json" not in told
+    listed = home.do("key", "list")["keys"]
+    (data,) = [each for each in listed if each["role"] == "data"]
+    assert ("aes-256", "", "in force", True) == (
+        data["algorithm"], data["id"], data["state"], bool(data["since"]),
+    )  # fmt: skip
+    now, old = (each for each in listed if each["role"] == "worker")
+    assert ("in force", "retired", now["since"]) == (now["state"], old["state"], old["until"])
+
+
 def test_the_root_key_is_taken_off_the_machine(new_home: NewHome, tmp_path: Path) -> None:
     """Without the root keys everything goes on but a change of keys; with their folder that works, too."""
     home = new_home("live")
@@ -247,7 +287,7 @@ def test_an_old_home_is_served_verified_and_upgraded(new_home: NewHome, tmp_path
     assert first == home.do("status")["fingerprint"]
     assert 2 == home.do("key", "rotate", *part.split())["version"]
     listed = {each["role"] for each in home.do("key", "list")["keys"] if each["state"] == "in force"}
-    assert {"log", "release", "root", "worker"} == listed
+    assert {"data", "log", "release", "root", "worker"} == listed
     home.do("verify")
     home.do("why", str(saved(home, "answer.json", answer.json())))
     folder = tmp_path / "export"

@@ -55,6 +55,8 @@ NEXT_DATA_KEY = "data-next"
 DATA_KEY_FILE = f"{DATA_KEY}.key"
 PEOPLE = "people"
 AUTHORITY = "tls-authority-p256"
+LEDGER_FILE = "ledger.db"
+"""It lies beside the keys of a home, and beside no others."""
 PERSON_SUFFIX = "-p256.pem"
 
 _Private: TypeAlias = (
@@ -464,6 +466,21 @@ def _exists(path: Path) -> Misuse:
     )
 
 
+def _missing(path: Path) -> Misuse:
+    """That a key is not here: new keys are for a new home, and never for a ledger that stands already."""
+    keys = path.parent.parent if path.parent.name == PEOPLE else path.parent
+    stands = (keys.parent / LEDGER_FILE).exists()
+    new = "new ones are made by 'gatewright user add' for a person, 'gatewright init' for a new home."
+    bring = f"Put your copy of .gatewright/keys into {keys}: see docs/storage.md, 'The disk died: what now'."
+    return Misuse(
+        "keys.missing",
+        f"The key {path.name} is not here.",
+        why="New keys are no help: nobody would believe what they sign of this ledger." if stands else "",
+        next=bring if stands else f"Put the key file here from where you keep it; {new}",
+        place=str(path),
+    )
+
+
 def _require_private(found: os.stat_result, path: Path, kind: str, mode: int) -> None:
     if found.st_uid != os.geteuid():
         raise Misuse(
@@ -503,12 +520,7 @@ def _read_private(path: Path) -> bytes:
         _require_folder(path.parent)
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise Misuse(
-            "keys.missing",
-            f"There is no key {path.name}.",
-            next="Make one with 'gatewright user add', or 'gatewright init' for a new home.",
-            place=str(path),
-        ) from None
+        raise _missing(path) from None
     except OSError as error:
         if path.is_symlink():
             raise Misuse(

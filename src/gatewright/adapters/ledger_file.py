@@ -27,12 +27,37 @@ from gatewright.ledger.tree import Frontier
 
 SCHEMA_VERSION = 1
 SCHEMA = "schema"
+META = "meta"
 TABLES = "tables"
 """Name of the signed statement about all tables."""
 LEFT_OUT = ("segments",)
 """Tables that are not in it: they grow with the traffic, and each of their documents is proved when it is read."""
 
+_ALLOWED = {
+    "checkpoints": "CREATE TABLE checkpoints (size INTEGER NOT NULL, note BLOB NOT NULL, PRIMARY KEY (size))",
+    "endpoint_records_by_subject": "CREATE INDEX endpoint_records_by_subject ON records (subject, seq) "
+    "WHERE kind GLOB 'endpoint.*'",
+    "meta": "CREATE TABLE meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY (name))",
+    "nodes": "CREATE TABLE nodes (level INTEGER NOT NULL, idx INTEGER NOT NULL, hash BLOB NOT NULL, "
+    "PRIMARY KEY (level, idx)) WITHOUT ROWID",
+    "projections": 'CREATE TABLE projections (collection VARCHAR NOT NULL, "key" VARCHAR NOT NULL, '
+    "seq INTEGER NOT NULL, document BLOB NOT NULL, PRIMARY KEY (collection, key)) WITHOUT ROWID",
+    "records": "CREATE TABLE records (seq INTEGER NOT NULL, time_ns INTEGER NOT NULL, kind VARCHAR NOT NULL, "
+    "subject VARCHAR NOT NULL, leaf BLOB NOT NULL, PRIMARY KEY (seq))",
+    "records_by_kind": "CREATE INDEX records_by_kind ON records (kind, seq)",
+    "sqlite_autoindex_meta_1": "",
+}
+"""All that a ledger's database may be made of, schema version 1: tables and their indexes, no view and no trigger."""
+
+PAGE_BYTES = 65_536
+STEPS_AT_ONCE = 10_000
+STEPS_LEAST = 4_000_000
+STEPS_A_BYTE = 64
+"""How much work SQLite may have with a database, by its size: a b-tree that leads back into itself never ends."""
+
 _DAMAGED = {
+    "SQLITE_INTERRUPT",  # it went on beyond what a database of its size can ask
+    "SQLITE_TOOBIG",
     "SQLITE_CORRUPT",
     "SQLITE_NOTADB",
     "SQLITE_CONSTRAINT",
@@ -157,7 +182,10 @@ def newest_leaf(path: Path, kind: str) -> bytes:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open so that nothing is created beside the file; a write-ahead log there is read from a copy."""
+    """Open so that nothing is created beside the file; a write-ahead log there is read from a copy.
+
+    The file may be anybody's: see :func:`_bound`.
+    """
     log = path.with_name(f"{path.name}-wal")
     with ExitStack() as stack, disk_failures("read the ledger", path):
         if log.exists() and log.stat().st_size:
@@ -167,18 +195,75 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
             uri = f"{copy.as_uri()}?mode=ro"
         else:
             uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        yield stack.enter_context(closing(sqlite3.connect(uri, uri=True)))
+        database = stack.enter_context(closing(sqlite3.connect(uri, uri=True)))
+        _bound(database, path)
+        yield database
+
+
+def _size(path: Path) -> int:
+    """The bytes of a database and of the write-ahead log beside it."""
+    log = path.with_name(f"{path.name}-wal")
+    return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+
+def _bound(database: sqlite3.Connection, path: Path) -> None:
+    """Let a database that somebody else made cost no more than its size: no code in it, no endless work.
+
+    Raises Tampered where it is made of anything else than a ledger's tables and indexes.
+    """
+    size = _size(path)
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(size, PAGE_BYTES))  # no value is longer than its file
+    steps = iter(range((STEPS_LEAST + STEPS_A_BYTE * size) // STEPS_AT_ONCE))
+    database.set_progress_handler(lambda: next(steps, None) is None, STEPS_AT_ONCE)
+    database.execute("PRAGMA trusted_schema=OFF")
+    database.execute("PRAGMA cell_size_check=ON")
+    made = database.execute("SELECT name, sql FROM sqlite_master").fetchall()
+    others = [str(name)[:80] for name, how in made if not _is_ours(name, how)]
+    if not others:
+        return
+    if [_is_ours(*each) for each in made if each[0] == META] == [True]:
+        require_schema(_version(database), path)
+    raise Tampered(
+        "storage.other-schema",
+        "The database is not made as a ledger's is.",
+        why=f"It holds {others[0]!r}, which is not a ledger's table or index of that name.",
+        next="Do not use this file; restore ledger.db from a backup.",
+        place=str(path),
+    )
+
+
+def _is_ours(name: object, how: object) -> bool:
+    return isinstance(name, str) and name in _ALLOWED and _bare(str(how or "")) == _bare(_ALLOWED[name])
+
+
+def _version(database: sqlite3.Connection) -> object:
+    found = database.execute("SELECT value FROM meta WHERE name = ?", (SCHEMA,)).fetchone()
+    return found[0] if found else None
+
+
+def _bare(made: str) -> str:
+    """A statement of SQL without the blanks and quotation marks that may stand in it one way or another."""
+    return "".join(made.replace('"', "").split())
 
 
 def _read(database: sqlite3.Connection, path: Path) -> LedgerFile:
-    version = database.execute("SELECT value FROM meta WHERE name = ?", (SCHEMA,)).fetchone()
-    require_schema(version[0] if version else None, path)
+    require_schema(_version(database), path)
     leaves: list[tuple[bytes, bytes | None]] = []
     disagreements: list[Refusal] = []
+    left = _size(path)
     for seq, time_ns, kind, subject, leaf, stored in database.execute(_LEAVES):
         if not isinstance(leaf, bytes) or not isinstance(stored, bytes | None):
             raise Tampered(
                 "storage.record-damaged", "A stored record is not bytes.", place=f"record {seq} in {path}"
+            )
+        left -= len(leaf) + 1
+        if left < 0:
+            raise Tampered(
+                "storage.database-damaged",
+                "The ledger's database is damaged.",
+                why="It shows more records than have room in it.",
+                next="Restore it from a backup; do not go on with this file.",
+                place=str(path),
             )
         leaves.append((leaf, stored))
         disagreements += _disagreement(leaf, (seq, time_ns, kind, subject))
@@ -223,6 +308,7 @@ def read_whole(path: Path, *, origin: str, key: VerifyingKey) -> LedgerFile:
         with ExitStack() as stack, disk_failures("read the ledger", path):
             uri = f"{path.absolute().as_uri()}?mode=ro"  # what cannot write folds no log back, either
             database = stack.enter_context(closing(sqlite3.connect(uri, uri=True, isolation_level=None)))
+            _bound(database, path)
             database.execute("BEGIN")
             found = _read(database, path)
             _require_whole(database, path, origin, key)

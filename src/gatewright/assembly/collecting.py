@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from gatewright.assembly.cosigning import cosigning
-from gatewright.assembly.homes import open_home
+from gatewright.assembly.homes import open_home, taken_in
 from gatewright.assembly.scrubbing import Pace, scrubbing
 from gatewright.assembly.settings import Settings, find_root
 from gatewright.kernel.errors import GatewrightError
-from gatewright.operations.collect import Collected, collect
+from gatewright.operations.collect import Collected
 from gatewright.operations.waiting import sealed
 
 PERIOD_S = 1.0
@@ -20,9 +20,9 @@ PATIENCE_S = 10.0
 
 
 def collect_home(start: Path) -> Collected:
-    """One round."""
+    """One round; whoever opens a home records what waits there."""
     with open_home(start) as home:
-        return collect(home)
+        return taken_in(home)
 
 
 def watch_home(start: Path, pace: Pace | None = None) -> None:

@@ -25,6 +25,7 @@ from gatewright.adapters.durable_files import (
 from gatewright.adapters.key_files import DATA_KEY_FILE, KeyFolder
 from gatewright.adapters.local_blobs import LocalBlobs
 from gatewright.adapters.sqlite_ledger import SqliteLedger
+from gatewright.assembly.left_segments import take_in
 from gatewright.assembly.settings import (
     HOME_FOLDER,
     LEDGER_FILE,
@@ -35,15 +36,17 @@ from gatewright.assembly.settings import (
     find_root,
     passphrase,
 )
-from gatewright.assembly.trusting import PUBLIC_FILE, home_keys, home_trust
-from gatewright.kernel.errors import DependencyFailed, Misuse, Tampered
+from gatewright.assembly.trusting import PUBLIC_FILE, home_keys, home_trust, under_way
+from gatewright.kernel.errors import Misuse, Tampered
 from gatewright.kernel.instants import Instant
 from gatewright.kernel.names import nearest_spelling, parse_name
-from gatewright.operations.forks import require_none
+from gatewright.operations import forks
+from gatewright.operations.collect import Collected
 from gatewright.operations.home import Home
 from gatewright.operations.initialise import default_policy, initialise
 from gatewright.operations.plans import publish, renew
 from gatewright.operations.projections import project
+from gatewright.operations.waiting import open_segments, sealed
 from gatewright.operations.workers import publish_certificates, renew_certificate
 from gatewright.releases.trust import TrustRoot
 
@@ -69,6 +72,8 @@ class _Exclusive:
     """
 
     gate: Callable[[], None] | None = None
+    taken = Collected(segments=0, predictions=0, problems=())
+    """What was recorded of what dead workers left, before anything else."""
 
     def __init__(self, folder: Path, trust: TrustRoot) -> None:
         self._folder = folder
@@ -97,14 +102,14 @@ class _Exclusive:
                 self._keys = self._in_force()  # changed by whoever was inside, or as they were
                 self._lock.release()
 
+    @property
+    def changed(self) -> bool:
+        """Whether another process changed the home's keys since, or is at it."""
+        return under_way(self._folder) or self._in_force() != self._keys
+
     def _enter(self) -> None:
         if self._in_force() != self._keys:
-            raise DependencyFailed(
-                "assembly.keys-changed",
-                "Another command changed the keys of this home while this one ran.",
-                why="What it would sign with the old ones would not count.",
-                next="Run the command again.",
-            )
+            raise _keys_changed("What it would sign with the old ones would not count.")
         if self.gate is not None:
             self.gate()
 
@@ -120,12 +125,21 @@ class _Exclusive:
             return b""
 
 
+def _keys_changed(why: str) -> Misuse:
+    return Misuse(
+        "assembly.keys-changed",
+        "Another command changed the keys of this home while this one ran.",
+        why=why,
+        next="Nothing was done. Run the command again.",
+    )
+
+
 @contextmanager
 def read_home(start: Path, *, put_back: bool = False) -> Iterator[Home]:
     """Open the home at or above ``start`` beside others; what records does so inside ``exclusive()``.
 
     That raises in a home that was put back to an older state, unless ``put_back`` says that the caller
-    comes for just that.
+    comes for just that. Nothing is called tampered because the keys changed under whoever reads: that is Misuse.
     """
     settings = Settings.read(find_root(start, os.environ))
     ledger = settings.folder / LEDGER_FILE
@@ -138,8 +152,26 @@ def read_home(start: Path, *, put_back: bool = False) -> Iterator[Home]:
         )
     with _opened(settings, settings.folder) as home:
         if not put_back and isinstance(home.exclusive, _Exclusive):
-            home.exclusive.gate = partial(require_none, home)
-        yield home
+            home.exclusive.gate = partial(_before_records, home, home.exclusive)
+        try:
+            yield home
+        except Tampered:
+            if isinstance(home.exclusive, _Exclusive) and home.exclusive.changed:
+                raise _keys_changed("What it read was signed partly with the old ones.") from None
+            raise
+
+
+def _before_records(home: Home, exclusive: _Exclusive) -> None:
+    """Refuse where nothing may be recorded; then record what was promised before."""
+    forks.require_none(home)
+    if (open_segments(home.segments) or sealed(home.segments)) and forks.found(home) is None:
+        exclusive.taken = take_in(home)
+
+
+def taken_in(home: Home) -> Collected:
+    """What opening the home recorded of what workers had left."""
+    assert isinstance(home.exclusive, _Exclusive)  # noqa: S101 - every opened home has it
+    return home.exclusive.taken
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from gatewright.adapters.key_files import HomeKey, KeySigner
+from gatewright.adapters.key_files import HomeKey, KeyFolder, KeySigner
 from gatewright.assembly.settings import TRUST_FILE, Settings
 from gatewright.assembly.trusting import home_keys
 from gatewright.deployments.plan import PLAN_FILE_BYTES, read_plan
@@ -39,7 +39,7 @@ def verified_public(folder: Path, trust: TrustRoot) -> Iterator[bytes]:
         read_plan(plan, trust)
         yield plan
     require_settings(folder, trust)
-    require_keys(folder, trust, workers, None)
+    require_keys(folder, trust, workers)
 
 
 def require_settings(folder: Path, trust: TrustRoot) -> None:
@@ -57,14 +57,10 @@ def require_settings(folder: Path, trust: TrustRoot) -> None:
         )
 
 
-def require_keys(
-    folder: Path, trust: TrustRoot, workers: Mapping[str, PublicKey], people: Mapping[str, str] | None
-) -> None:
+def require_keys(folder: Path, trust: TrustRoot, workers: Mapping[str, PublicKey]) -> None:
     """Raise Tampered where a private key in the folder is not that of its public half, or cannot be read.
 
-    ``workers`` are the certified worker keys by id; ``people`` the public keys of people by principal,
-    as the ledger has them, or None where it is not asked. A key of nobody is left alone: it is made
-    before the record of its person.
+    ``workers`` are the certified worker keys by id.
     """
     keys = home_keys(folder, trust)
     for name in HomeKey:
@@ -74,10 +70,19 @@ def require_keys(
             raise _changed(name.value, "It is not the one of which trust.json has the public half.")
         if name is HomeKey.WORKER and found is not None and found.id not in workers:
             raise _changed(name.value, "No certificate in this home names it.")
+    require_people(keys, {})
+
+
+def require_people(keys: KeyFolder, people: Mapping[str, str]) -> None:
+    """Raise Tampered where the private key of a person cannot be read, or is another than the ledger names.
+
+    ``people`` are their public keys by principal, as the ledger has them. A key of nobody is left alone:
+    it is made before the record of its person.
+    """
     for person in keys.people():
         found = _public(f"people/{person}", partial(keys.person, person))
         text = "" if found is None else found.text()
-        if text and people is not None and people.get(person, text) != text:
+        if text and people.get(person, text) != text:
             raise _changed(f"people/{person}", "It is not the one that the ledger names for this person.")
 
 

@@ -49,7 +49,8 @@ def verify_pack(
     if len(kept) > 1:
         raise Misuse("assembly.kept", "A pack is compared with one kept checkpoint in a call.")
     files = [
-        b"" if each is None else read_file(each, limit=RECEIPT_BYTES) for each in (answer, request, *kept)
+        b"" if each is None else read_file(each, limit=RECEIPT_BYTES) or b" "
+        for each in (answer, request, *kept)
     ]
     answered, asked, before = (*files, b"")[:3]
     try:

@@ -21,9 +21,20 @@ KEYS_FOLDER = "keys"
 
 def home_trust(folder: Path) -> TrustRoot:
     """The public keys of the home whose folder this is; raises Tampered when they are gone."""
-    if os.path.lexists(folder / STEPS_FOLDER / NEXT_FILE):
+    if under_way(folder):
         with HomeLock(folder / LOCK_FILE):
-            settle(folder, recorded=lambda: _recorded(folder / LEDGER_FILE), write=write_public)
+            return settled_trust(folder)
+    return read_trust(folder)
+
+
+def under_way(folder: Path) -> bool:
+    """Whether a change of the public keys is under way, or was left by a dead process."""
+    return os.path.lexists(folder / STEPS_FOLDER / NEXT_FILE)
+
+
+def settled_trust(folder: Path) -> TrustRoot:
+    """:func:`home_trust` for whoever holds the home's lock."""
+    settle(folder, recorded=lambda: _recorded(folder / LEDGER_FILE), write=write_public)
     return read_trust(folder)
 
 

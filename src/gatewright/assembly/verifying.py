@@ -16,9 +16,9 @@ from gatewright.adapters.durable_files import HomeLock
 from gatewright.adapters.key_files import KeyFolder
 from gatewright.adapters.ledger_file import read_ledger, require_whole
 from gatewright.adapters.local_blobs import LocalBlobs
-from gatewright.assembly.kept_keys import require_keys, require_settings
+from gatewright.assembly.kept_keys import require_keys, require_people, require_settings
 from gatewright.assembly.settings import HOME_FOLDER, find_root, passphrase
-from gatewright.assembly.trusting import home_trust
+from gatewright.assembly.trusting import home_trust, settled_trust
 from gatewright.deployments.plan import PLAN_FILE_BYTES, ReleaseRef, TrafficPlan, read_plan
 from gatewright.kernel import canonical
 from gatewright.kernel.canonical import JsonObject
@@ -37,7 +37,7 @@ from gatewright.operations.log_pass import Progress, say_nothing
 from gatewright.operations.log_promises import held_against
 from gatewright.operations.log_receipts import verify_proof
 from gatewright.operations.released import export
-from gatewright.operations.trust_files import FIRST_FILE, STEPS_FOLDER, versions
+from gatewright.operations.trust_files import FIRST_FILE, STEPS_FOLDER, follow, read_trust_file, versions
 from gatewright.operations.verify import Verified
 from gatewright.operations.verify_revocations import revocations
 from gatewright.operations.witnessed import notes_beside, witnessed_home
@@ -61,7 +61,8 @@ class Trusted:
     ``home`` says that they are this home's own; ``compared`` that they have the fingerprint which the
     caller expected; ``came_along`` that they lie in the evidence itself.
 
-    ``since`` is the version that has the expected fingerprint, where the keys follow from an older one.
+    ``since`` is the version that has the expected fingerprint, or that was given, where the keys follow
+    from an older one.
     """
 
     root: TrustRoot
@@ -77,7 +78,8 @@ class Trusted:
         whose = " (of this home)" if self.home else ""
         same = ", which is the expected one" if self.compared else ""
         if self.since is not None:
-            same = f" (version {self.root.version}), which follows by signed steps from version {self.since}, the expected one"
+            known = "the expected one" if self.compared else "the one you gave"
+            same = f" (version {self.root.version}), which follows by signed steps from version {self.since}, {known}"
         return f"Trusted keys: {self.root.origin}, fingerprint {self.root.fingerprint().hex}{same}{whose}."
 
     @property
@@ -101,20 +103,35 @@ def trusted(place: Path | None, *, evidence: Path | None = None, fingerprint: st
     """The public keys to believe: those named, or the home's; Tampered unless they have ``fingerprint``.
 
     ``fingerprint`` is the whole one or at least its first 16 hexadecimal characters. That of an older
-    version is followed through the signed steps in ``trust/`` beside ``trust.json``.
+    version is followed through the signed steps in ``trust/`` beside ``trust.json``. Where the evidence brings
+    newer keys with the signed steps that lead to them, they are followed; Tampered where they do not.
     """
     expected = _fingerprint(fingerprint)
     file = _trust_place(place)
     root = _trust(file)
     since = _followed(file, root, expected)
+    later = root if place is None or evidence is None else _later(root, evidence)
+    if later != root and since is None:
+        since = root.version
     return Trusted(
-        root=root,
+        root=later,
         place=file,
         home=place is None,
         compared=bool(expected),
         came_along=place is not None and evidence is not None and _came_along(file, evidence),
         since=since,
     )
+
+
+def _later(root: TrustRoot, evidence: Path) -> TrustRoot:
+    """The newer public keys that lie in the evidence, where signed steps lead to them; else those given.
+
+    Whoever brings the evidence cannot make such a step: the root keys of each version before signed it.
+    """
+    beside = evidence / TRUST_FILE
+    if not beside.is_file() or read_trust_file(beside).version <= root.version:
+        return root
+    return follow(root, evidence)
 
 
 def _followed(file: Path, root: TrustRoot, expected: str) -> int | None:
@@ -194,7 +211,9 @@ def verify_path(
         return verify_proof(content, whom.root, certificates(whom.place.parent))
     if kind == "ledger":
         found = read_ledger(path)
-        return ledger_verification.ledger(found.leaves, found.checkpoint, found.disagreements, whom.root)
+        told = ledger_verification.ledger(found.leaves, found.checkpoint, found.disagreements, whom.root)
+        ledger_verification.require_newest_keys((leaf for leaf, _ in found.leaves), whom.root)
+        return told
     folder = whom.place.parent
     saved = saved_in(read_file(path, limit=receipt_verification.RECEIPT_BYTES))
     if verify.is_export(folder):
@@ -257,9 +276,15 @@ def verify_home(start: Path, whom: Trusted | None = None) -> Iterable[Verified]:
 
 
 def verify_kept(folder: Path, trust: TrustRoot) -> Iterable[Verified]:
-    """The same of a home's folder, wherever it lies."""
+    """The same of a home's folder, wherever it lies.
+
+    Keys and ledger are read as of one moment, under the home's lock: those of now must follow from
+    ``trust`` by signed steps, for a change of them may have come since it was read.
+    """
     key = data_key(folder)
     with HomeLock(folder / "lock"):  # the collector moves segments while it holds the lock
+        trust = _now(folder, trust)
+        known = list(versions(folder))
         found = read_ledger(folder / "ledger.db")
         require_whole(folder / "ledger.db", origin=trust.origin, key=trust.log)
         digests = _segments(folder, trust)
@@ -269,16 +294,14 @@ def verify_kept(folder: Path, trust: TrustRoot) -> Iterable[Verified]:
     yield put_back(
         ledger_verification.ledger(found.leaves, found.checkpoint, found.disagreements, trust), found.leaves
     )
+    history = ledger_verification.key_history(known, found.leaves, trust)
     if trust.version > 1:
-        yield ledger_verification.key_history(list(versions(folder)), found.leaves, trust)
+        yield history
     yield from witnessed_home(beside, found.leaves, found.checkpoint, trust)
     yield ledger_verification.projections(found.leaves, found.documents)
     yield ledger_verification.sealed_segments(found.leaves, digests)
     _require_recorded(published, found.documents.get(("plan", "now")))
-    require_settings(folder, trust)
-    require_keys(
-        folder, trust, verify.certified_workers(trust, certificates(folder)), _people(found.documents)
-    )
+    _require_private(folder, trust, _people(found.documents))
     plan = read_plan(published, trust) if published else None
     if plan is not None:
         yield _verified_plan(plan, Instant(time.time_ns()))
@@ -302,6 +325,21 @@ def verify_kept(folder: Path, trust: TrustRoot) -> Iterable[Verified]:
     for endpoint in () if plan is None else plan.endpoints:
         for reference in endpoint.releases():
             yield _verify_reference(reference, endpoint.endpoint, trust, blobs)
+
+
+def _now(folder: Path, trust: TrustRoot) -> TrustRoot:
+    """The public keys of a home whose lock is held, which follow from those known before; Tampered where they do not."""
+    now = settled_trust(folder)
+    return now if now == trust else follow(trust, folder)
+
+
+def _require_private(folder: Path, trust: TrustRoot, people: Mapping[str, str]) -> None:
+    """The settings and the private keys in the folder are those of the public keys, as of one moment of their own."""
+    with HomeLock(folder / "lock"):
+        now = _now(folder, trust)
+        require_settings(folder, now)
+        require_keys(folder, now, verify.certified_workers(now, certificates(folder)))
+    require_people(KeyFolder(folder=folder / "keys", passphrase=passphrase(os.environ)), people)
 
 
 def _people(documents: Mapping[tuple[str, str], bytes]) -> Mapping[str, str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gatewright.cli import options
+from gatewright.kernel.plurals import advisories as plural
+from gatewright.kernel.plurals import many
 
 if TYPE_CHECKING:
     from gatewright.operations.advisories import Answer
@@ -38,8 +40,8 @@ def import_(
         show.as_json(body_of(found))
         return
     show.done(
-        f"{found.read:,} advisories read: {found.added:,} are new, {found.changed:,} took the place of older ones. "
-        f"{found.count:,} are known, {found.withdrawn:,} of them withdrawn."
+        f"{plural(found.read)} read: {found.added:,} new, {found.changed:,} in the place of older ones. "
+        f"{found.count:,} known now, {found.withdrawn:,} of them withdrawn."
     )
     show.hint("Ask what they say of this environment and of what is live: gatewright advisory check")
 
@@ -83,18 +85,25 @@ def list_(
 
 
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
+    from gatewright.checks.cvss import severity_told
     from gatewright.cli import show
 
     names = ", ".join(one["names"][:3]) + (", …" if len(one["names"]) > 3 else "")
     summary = "withdrawn" if one["withdrawn"] else one["summary"][:80]
-    return tuple(map(show.escape, (one["id"], one["modified"][:10], names, one["severity"][:60], summary)))
+    return tuple(
+        map(
+            show.escape,
+            (one["id"], one["modified"][:10], names, severity_told(one["severity"])[:60], summary),
+        )
+    )
 
 
 @app.command()
 def check(json: options.Json = False) -> None:
     """Match this environment and the bills of all live releases with the imported advisories, offline.
 
-    Exit code 1: something matches, or it cannot be decided whether it does.
+    What policy.toml lets stand is named, and counts as judged. Exit code 1: something else matches, or it
+    cannot be decided whether it does.
 
     Example: gatewright advisory check
     """
@@ -126,6 +135,7 @@ def _document(found: Answer) -> dict[str, Any]:
                 "parts": place.parts,
                 "reason": place.reason,
                 "matches": [document(match) for match in place.matches],
+                "let_stand": [document(match) for match in place.judged],
             }
             for place in found.places
         ],
@@ -133,17 +143,19 @@ def _document(found: Answer) -> dict[str, Any]:
 
 
 def _tell(found: Answer) -> None:
-    from gatewright.checks.security.advisories import told
+    from gatewright.checks.security.advisories import judged_told, told
     from gatewright.cli import show
 
     days = "today" if found.age_days == 0 else f"{found.age_days} days ago"
     show.line(
-        f"{found.imported.count:,} advisories are known; the newest import was {days}. "
+        f"{plural(found.imported.count)} known; the newest import was {days}. "
         "What was published since, or was not imported, is not known here."
     )
     for place in found.places:
-        if not place.matches and not place.reason:
-            show.done(f"{place.what}: none of its {place.parts} parts is named.")
+        if place.judged:
+            show.line(f"… {place.what}: {judged_told(place.judged)}.", style="yellow")
+        elif not place.matches and not place.reason:
+            show.done(f"{place.what}: none of its {many(place.parts, 'part')} is named.")
         if place.reason:
             show.line(f"? {place.what}: {place.reason}", style="yellow")
         for match in place.matches:

@@ -145,7 +145,7 @@ def verify(
         for one in verify_home(Path.cwd(), whom) if what is None else _named(what, whom, request, kept, log):
             found.append(one)
             if not json:
-                show.done(one.sentence)
+                _tell_one(one)
     except Misuse as error:
         if not found:
             raise
@@ -153,6 +153,16 @@ def verify(
     _tell_verified(found, missing, whom, json=json)
     if missing is not None:
         raise typer.Exit(exits.WRONG_USE)
+
+
+def _tell_one(one: Verified) -> None:
+    """What holds is green; where something that people wait for is not there yet, it is not."""
+    from gatewright.cli import show
+
+    if one.lacks:
+        show.line(f"… {one.sentence}", style="yellow")
+    else:
+        show.done(one.sentence)
 
 
 def _named(

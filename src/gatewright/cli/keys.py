@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gatewright.cli import options
+from gatewright.kernel.plurals import many
 
 if TYPE_CHECKING:
     from gatewright.operations.catalogue import ApiKeyEntry
@@ -131,8 +132,8 @@ def _list_home_keys(*, json: bool) -> None:
             (
                 each.role,
                 each.algorithm,
-                each.id,
-                each.since[:10],
+                each.id or "–",
+                each.since[:10] or "–",
                 each.until[:10] or "–",
                 f"{each.state}, kept elsewhere" if each.here is False else each.state,
             )
@@ -161,7 +162,8 @@ def rotate(
 
     Running workers take them within a second and lose no request; for the data key, which encrypts what
     is stored, they have to be stopped. Release, log and root keys make a new version of trust.json,
-    signed by the root keys: whoever holds an older fingerprint gets to it by the folder trust/.
+    signed by the root keys, and so does a worker key that is revoked: whoever holds an older fingerprint
+    gets to it by the folder trust/. 'worker' and 'data' need no root keys, unless --compromised.
 
     Example: gatewright key rotate release
     """
@@ -195,8 +197,16 @@ def rotate(
     old = "revoked" if rotated.compromised else "retired"
     show.done(f"New {part} keys are in force; the old ones are {old}.")
     if rotated.vouched:
-        show.line(f"  The new keys vouch for {rotated.vouched} releases that the old ones had signed.")
+        show.line(
+            f"  The new keys vouch for {many(rotated.vouched, 'release')} that the old ones had signed."
+        )
     show.line(f"  Public keys: version {rotated.version}, fingerprint {rotated.fingerprint}")
+    if part == "worker" and not rotated.compromised:
+        show.line(
+            f"  Its certificate: .gatewright/workers/{rotated.after[0].id}.dsse.json. trust.json is as before."
+        )
+        show.hint("Who verifies single receipts needs it: give them the folder workers/ of a new export.")
+        return
     show.hint("Publish trust.json and the folder trust/ with every export; 'key list' shows all keys.")
 
 

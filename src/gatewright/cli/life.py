@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gatewright.cli import options
+from gatewright.kernel.plurals import many
 
 if TYPE_CHECKING:
     from gatewright.checks.finding import Finding
     from gatewright.operations.check import Checked
+    from gatewright.operations.home import Home
 
 SHOWN = 6
 """Most notes and rows of one finding that are shown to people."""
@@ -61,13 +63,32 @@ def check(
                 home, model, policy_file=policy, seed=seed, progress=options.quiet if json else show.progress
             )
         reporting.write(home, targets, checked)
+        made = () if json else tuple(_made_of_it(home, checked.entry.ref))
     if json:
         show.as_json(reporting.document(checked))
     else:
         tell_check(checked)
+        for sentence in made:
+            show.line(sentence, style="yellow")
         if not checked.verdict.objections:
             show.hint(f"Next: gatewright ship {checked.entry.ref}")
     return 1 if checked.entry.decision == "deny" else 0
+
+
+def _made_of_it(home: Home, ref: str) -> Iterator[str]:
+    """What became of a version beyond its check: releases that a waiver let through, and those revoked."""
+    from gatewright.operations.catalogue import RevokedRelease, WaiverEntry, every
+    from gatewright.operations.users import named
+
+    for waived in every(home, "waivers", WaiverEntry):
+        if waived.ref == ref:
+            yield (
+                f"Release {waived.root.short} of it was made with a rule waived until {waived.until[:10]} by "
+                f"{named(home, waived.principal)}: {waived.rule}."
+            )
+    for gone in every(home, "revocations", RevokedRelease):
+        if gone.ref == ref:
+            yield f"Release {gone.root.short} of it is revoked ({gone.reason})."
 
 
 def ship(
@@ -143,8 +164,10 @@ def approve(
     show.done(f"{name} signed an approval of {entry.ref} ({entry.root.hex[:12]}) as {entry.role}.")
     for ignored in standing.ignored:
         if ignored.approval.key_id == entry.key:
-            show.line(f"  It does not count: {ignored.reason}.", style="yellow")
-    show.line(f"  {counted} of {found.approvals_needed} approvals count now.")
+            why = ignored.reason.replace(entry.principal, name)
+            show.line(f"  It does not count: {why}.", style="yellow")
+    count = "counts" if counted == 1 else "count"
+    show.line(f"  {counted} of {many(found.approvals_needed, 'approval')} {count} now.")
     if counted >= found.approvals_needed:
         show.hint(f"Next: gatewright deploy {entry.ref}{beside}")
 
@@ -182,17 +205,36 @@ def tell_check(checked: Checked) -> None:
         need = verdict.approvals_needed
         who = " (the owner may give it)" if verdict.owner_may_approve and need == 1 else ""
         show.out.print(
-            f"[green]✓[/] The policy's {rules} rules for this task hold. Tier {verdict.tier}: "
-            f"{need} approval{'s' if need != 1 else ''} needed{who}."
+            f"{_held(rules, len(verdict.waivers))} Tier {verdict.tier}: {many(need, 'approval')} needed{who}."
         )
     else:
         count = len({reason.rule for reason in verdict.objections})
-        show.out.print(f"[red]✗[/] The policy denies it: {count} of {rules} rules for this task do not hold.")
-    for reason in verdict.objections:
-        show.out.print(f"    {escape(reason.rule)}, but {escape(reason.what)}")
+        do = "does" if count == 1 else "do"
+        show.out.print(
+            f"[red]✗[/] The policy denies it: {count} of {many(rules, 'rule')} for this task {do} not hold."
+        )
+    ends = {waived.rule: str(waived.until)[:10] for waived in verdict.waivers}
+    for reason in verdict.reasons:
+        if reason in verdict.objections:
+            show.out.print(f"    {escape(reason.rule)}, but {escape(reason.what)}")
+        elif not reason.holds:
+            show.line(
+                f"    Waived until {ends[reason.rule]}: {reason.rule}, but {reason.what}", style="yellow"
+            )
     for finding in findings:
         if finding.next and finding.outcome.value in {"failed", "unknown"}:
             show.hint(finding.next)
+
+
+def _held(rules: int, waived: int) -> str:
+    """That the policy lets it through: its rules hold, or do not and were waived."""
+    if not waived:
+        return f"[green]✓[/] The policy's {many(rules, 'rule')} for this task {'holds' if rules == 1 else 'hold'}."
+    do, were = ("does", "was") if waived == 1 else ("do", "were")
+    return (
+        f"[yellow]…[/] {waived} of the policy's {many(rules, 'rule')} for this task {do} not hold, and {were} "
+        "waived: whoever waived cannot approve."
+    )
 
 
 def _tell_details(findings: Sequence[Finding]) -> None:

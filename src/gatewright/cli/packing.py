@@ -47,6 +47,7 @@ def export(
     Example: gatewright evidence export loans --from 2026-03-01 --to 2026-04-01 --out loans-march.zip
     """
     from gatewright.cli import show
+    from gatewright.kernel.plurals import many
     from gatewright.operations.evidence_pack import export as write
     from gatewright.operations.history import moment_in
 
@@ -62,7 +63,7 @@ def export(
         f"{made.file} ({made.bytes / MEBIBYTE:.1f} MiB, {made.files} files) is the evidence about {endpoint}."
     )
     show.line(
-        f"  {made.records:,} records without a gap and {made.others:,} they rest on, {made.releases} releases, "
+        f"  {made.records:,} records without a gap and {made.others:,} they rest on, {many(made.releases, 'release')}, "
         f"{made.predictions:,} predictions of all endpoints in sealed segments."
     )
     if made.witnesses < made.quorum:
@@ -142,5 +143,7 @@ def verify_packed(
         show.as_json(told if missing is None else {"verified": told, "error": asdict(missing)})
     elif missing is not None:
         show.line(f"… {missing.what}", style="yellow")
+    else:
+        show.line("All of it holds.")
     if missing is not None:
         raise typer.Exit(exits.WRONG_USE)

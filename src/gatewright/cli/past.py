@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 """Characters of a digest that people are shown; ``--json`` has them all."""
+WIDE = 100
+"""Columns of a terminal from which on a table of changes is shown whole."""
 ROWS = 500
 """Changes of one table; a long past is shown in several, so that it is never held whole."""
 
@@ -32,12 +34,16 @@ def history(
     at: Annotated[
         str,
         typer.Option(
-            "--at", help="Moment, for example 2026-03-03T14:05:00Z, 2026-03-03 or '3 days ago' (UTC)."
+            "--at", help="Moment, for example 2026-03-03T14:05:00Z, 2026-03-03, now or '3 days ago' (UTC)."
         ),
     ] = "",
     between: Annotated[
         tuple[str, str],
-        typer.Option("--between", metavar="FROM TO", help="Every change from one moment to another."),
+        typer.Option(
+            "--between",
+            metavar="FROM TO",
+            help="Every change from one moment to another, that of keys, waivers and advisories too.",
+        ),
     ] = ("", ""),
     json: options.Json = False,
 ) -> None:
@@ -82,32 +88,39 @@ def _tell_acts(acts: Iterable[Act]) -> int:
     from gatewright.cli.show import escape
 
     told, acts = 0, iter(acts)
+    narrow = show.out.width < WIDE
+    headings = ("time", "act", "champion", "root", "what changed", "by", "no.")
     while page := tuple(islice(acts, ROWS)):
         told += len(page)
-        show.table(
-            ("time", "act", "champion", "root", "what changed", "by", "no."),
+        rows = (
             (
-                (
-                    show.seconds(each.time),
-                    each.act,
-                    _where(each.text("ref"), each.text("endpoint")),
-                    each.text("root")[:8] or "–",
-                    escape(each.what) or "–",
-                    escape(each.by),
-                    str(each.record),
-                )
-                for each in page
-            ),
-            right=("no.",),
+                show.seconds(each.time),
+                each.act,
+                _where(each.text("ref"), each.text("endpoint")),
+                each.text("root")[:8] or "–",
+                escape(each.what) or "–",
+                escape(each.by),
+                str(each.record),
+            )
+            for each in page
+        )
+        show.table(
+            _chosen(headings, narrow=narrow), (_chosen(row, narrow=narrow) for row in rows), right=("no.",)
         )
     return told
+
+
+def _chosen(row: tuple[str, ...], *, narrow: bool) -> tuple[str, ...]:
+    """The columns that a terminal has room for: a narrow one goes without champion, root and whose act it was."""
+    time, act, _, _, what, _, number = row
+    return (time, act, what, number) if narrow else row
 
 
 def _where(ref: str, endpoint: str) -> str:
     """A release on an endpoint; the endpoint is said where it is not named like the model."""
     if not ref:
         return f"on {endpoint}" if endpoint else "–"
-    return ref if ref.partition("@")[0] == endpoint else f"{ref} on {endpoint}"
+    return ref if ref.partition("@")[0] == endpoint or not endpoint else f"{ref} on {endpoint}"
 
 
 def _tell_then(found: Then, *, json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gatewright.cli import options
+from gatewright.kernel.plurals import many
 
 if TYPE_CHECKING:
     from gatewright.operations.catalogue import Release
@@ -54,9 +55,7 @@ def create(
         show.as_json(told)
         return
     show.done(f"{made.ref} is released as {made.root}.")
-    show.line(
-        f"  Tier {made.tier}: {made.approvals_needed} approval{'s' if made.approvals_needed != 1 else ''} needed."
-    )
+    show.line(f"  Tier {made.tier}: {many(made.approvals_needed, 'approval')} needed.")
     for waived in told["waivers"]:
         show.line(f"  Waived until {waived['until'][:10]}: {waived['rule']}.", style="yellow")
     show.hint(f"Next: gatewright approve {made.ref} --as NAME   then: gatewright deploy {made.ref}")
@@ -84,18 +83,26 @@ def list_(json: options.Json = False) -> None:
         show.as_json(told)
         return
     show.table(
-        ("release", "root", "tier", "approvals", "live at"),
+        ("release", "root", "tier", "approvals", "live at", "note"),
         (
             (
                 t["ref"],
                 t["root"][:SHOWN],
                 t["tier"],
-                "revoked" if t["revoked"] else f"{len(t['approvals'])} of {t['approvals_needed']}",
+                f"{t['counted']} of {t['approvals_needed']}",
                 ", ".join(t["live"]) or "–",
+                show.escape(_note(t)),
             )
             for t in told
         ),
     )
+
+
+def _note(told: dict[str, Any]) -> str:
+    """What a list says of a release that was taken back, or that a waiver let through."""
+    notes = [f"revoked ({told['revoked']['reason']})"] if told["revoked"] else []
+    notes += [f"a rule waived until {waived['until'][:10]} by {waived['by']}" for waived in told["waivers"]]
+    return "; ".join(notes) or "–"
 
 
 @app.command("show")
@@ -116,7 +123,11 @@ def show_(name: Named, json: options.Json = False) -> None:
     if told["revoked"]:
         show.line(f"  It is revoked ({told['revoked']['reason']}): it never answers again.", style="red")
     for waived in told["waivers"]:
-        show.line(f"  Waived until {waived['until'][:10]}: {waived['rule']}.", style="yellow")
+        show.line(
+            f"  Not held: {waived['rule']}. Waived until {waived['until'][:10]} by {waived['by']} ({waived['role']}), "
+            f"whose own approval does not count: {waived['words']}",
+            style="yellow",
+        )
     for of, digests in (("file", told["resources"]), ("statement", told["statements"])):
         show.table((of, "sha256"), ((name, digests[name][:SHOWN]) for name in sorted(digests)))
 
@@ -210,12 +221,18 @@ def plain(home: Home, made: Release) -> dict[str, Any]:
     from gatewright.operations import released
     from gatewright.operations.catalogue import body_of
     from gatewright.operations.revocations import revoked
+    from gatewright.operations.users import named
+    from gatewright.operations.waive import words_of
 
     taken_back = revoked(home, made.root)
     return {
         **body_of(made),
         "revoked": None if taken_back is None else body_of(taken_back),
-        "waivers": [body_of(entry) for entry in released.waivers(home, made.root)],
+        "waivers": [
+            {**body_of(entry), "by": named(home, entry.principal), "words": words_of(home, entry)}
+            for entry in released.waivers(home, made.root)
+        ],
+        "counted": released.approvers(home, made.root),
         "approvals": [body_of(entry) for entry in released.approvals(home, made.root)],
         "statements": {name: digest.hex for name, digest in released.statements(home, made).items()},
     }

@@ -177,7 +177,7 @@ def example(
 ) -> None:
     """Show a call that an endpoint answers.
 
-    Made from the first row of its training split.
+    Made from the first row of its training split, for the address where this home's server answers.
 
     Example: gatewright example loans
     """
@@ -186,15 +186,16 @@ def example(
 
     from gatewright.cli import show
     from gatewright.operations.example import example as make
+    from gatewright.operations.status import serving_url
 
     with options.home_beside_others() as home:
-        made = make(home, endpoint)
+        made, url = make(home, endpoint), serving_url(home.segments)
     if json:
         show.as_json({"path": made.path, "body": made.body})
         return
     body = dumps(made.body).replace("'", "'\\''")  # ASCII: nothing in it can move the terminal
     sys.stdout.write(
-        f"curl http://{HOST}:{PORT}{made.path} \\\n"
+        f"curl {url or f'http://{HOST}:{PORT}'}{made.path} \\\n"
         "  -H 'Authorization: Bearer API_KEY' -H 'Content-Type: application/json' \\\n"
         f"  -d '{body}'\n"
     )

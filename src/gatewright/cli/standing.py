@@ -11,6 +11,7 @@ from gatewright.cli.keys import limits
 from gatewright.cli.show import escape
 from gatewright.deployments.plan import WHOLE, Recording
 from gatewright.deployments.wording import bound_text, share_text
+from gatewright.kernel.plurals import many
 from gatewright.operations.catalogue import Endpoint
 from gatewright.operations.status import Status
 from gatewright.operations.waiting import LONG_WAIT_S
@@ -55,6 +56,8 @@ def tell_advisories(found: Status) -> None:
     """Show to people which live releases a published advisory names."""
     for warning in found.advisories:
         show.line(warning, style="red")
+    for judged in found.let_stand:
+        show.line(judged, style="yellow")
     if found.advisories:
         show.hint("See which, and what mends them: gatewright advisory check")
 
@@ -187,6 +190,8 @@ def tell_stored(found: Status) -> None:
     """Show to people whether what is stored holds: damage, the scrubber's last pass, a home that was put back."""
     if found.put_back:
         show.line(found.put_back, style="red")
+    if found.look:
+        show.line(f"This home was put back. {found.look}", style="red")
     for each in found.damaged:
         show.line(f"Damaged: {each.what} {escape(each.place)}: {escape(each.found)}", style="red")
     if found.damaged:
@@ -196,7 +201,8 @@ def tell_stored(found: Status) -> None:
         show.line(f"Scrubbing since {show.seconds(done.began)}: {done.pieces:,} stored things read.")
     elif done is not None:
         show.line(
-            f"Every stored byte was verified by {show.seconds(done.finished)}: {done.pieces:,} things, {done.bytes:,} bytes."
+            f"Every stored byte, as of then, was verified by {show.seconds(done.finished)}: "
+            f"{many(done.pieces, 'thing')}, {done.bytes:,} bytes. What came since waits for the next pass."
         )
 
 

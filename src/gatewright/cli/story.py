@@ -24,6 +24,7 @@ from gatewright.assembly.homes import create_home, open_home
 from gatewright.cli import show
 from gatewright.cli.show import escape
 from gatewright.cli.story_acts import Acts
+from gatewright.cli.story_audit import export_and_verify
 from gatewright.cli.story_server import client_library
 from gatewright.releases.unproven import UNPROVEN
 
@@ -82,7 +83,11 @@ def _tell(folder: Path, *, stay: bool, machine: bool) -> None:
             acts.switch_under_load()
         with clock.act(6, "Somebody tampers"):
             acts.tampering()
-        with clock.act(7, "What happened"):
+        with clock.act(7, "All evidence about the endpoint goes into one file, which proves itself"):
+            acts.results.append(
+                ("The evidence in one file", export_and_verify(folder, acts.opening(), acts.ENDPOINT))
+            )
+        with clock.act(8, "What happened"):
             _summary(acts, clock)
         seconds = time.monotonic() - begun
         show.line(f"The whole life took {seconds:.0f} s.", style="dim")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from gatewright.cli import options
+from gatewright.kernel.plurals import many
 
 if TYPE_CHECKING:
     from gatewright.assembly.witness_calls import Witnesses
@@ -74,7 +75,7 @@ def trust(
         show.as_json([{"origin": one.origin, "keys": [key.text() for key in one.keys]} for one in found])
         return
     for one in found:
-        show.done(f"The witness knows the log {one.origin} by {len(one.keys)} keys.")
+        show.done(f"The witness knows the log {one.origin} by {many(len(one.keys), 'key')}.")
     show.hint(f"Serve it: gatewright witness serve {folder} --port {PORT}")
 
 
@@ -111,7 +112,9 @@ def serve(
 
 @app.command("show")
 def show_(folder: Folder, json: options.Json = False) -> None:
-    """Show a witness: its keys, and what it cosigned last of each log.
+    """Show a witness: the ids of its keys, and what it cosigned last of each log.
+
+    The keys themselves stand in FOLDER/witness.pub, and under --json.
 
     Example: gatewright witness show w1
     """
@@ -125,10 +128,9 @@ def show_(folder: Folder, json: options.Json = False) -> None:
     if json:
         show.as_json({"name": opened.name, "keys": list(keys), "logs": [_plain(one) for one in seen]})
         return
-    show.line(f"Witness {opened.name}, knows {len(seen)} {'log' if len(seen) == 1 else 'logs'}.")
-    show.line("Its keys, for the owners of logs:")
-    for key in keys:
-        show.line(f"  {key}")
+    show.line(f"Witness {opened.name}, knows {many(len(seen), 'log')}.")
+    ids = ", ".join(key.id.hex() for key in opened.keys)
+    show.line(f"Its keys: {ids}; for the owners of logs: {folder / 'witness.pub'}")
     for one in seen:
         when = f"{one.head.size:,} records, at {_moment(one.time)}" if one.head.size else "nothing yet"
         show.line(f"{one.log.origin}: cosigned {when}.")
@@ -152,9 +154,7 @@ Root: TypeAlias = Annotated[
 @app.command()
 def use(
     url: Annotated[str, typer.Argument(help="Address of the witness, as https://audit.example:8640.")],
-    key: Annotated[
-        list[str], typer.Argument(help="Its keys, as 'witness show' prints them: each itself or in a file.")
-    ],
+    key: Annotated[list[str], typer.Argument(help="Its keys, each itself, or its file witness.pub.")],
     quorum: Quorum = None,
     root: Root = None,
     json: options.Json = False,
@@ -197,12 +197,13 @@ def _tell_witnesses(found: Witnesses, *, json: bool) -> None:
     for name, url in sorted(found.addresses.items()):
         show.line(f"{name} at {url}")
     count = len(found.addresses)
-    show.done(
-        f"{count} {'witness' if count == 1 else 'witnesses'}, of whom {found.quorum} must have cosigned."
-    )
+    show.done(f"{many(count, 'witness', 'witnesses')}, of whom {found.quorum} must have cosigned.")
     show.line(f"  The public keys have version {found.version}; fingerprint {found.fingerprint}")
     if count:
-        show.hint("Give the witness .gatewright/trust.json, then run: gatewright collect")
+        show.hint(
+            "A witness that does not know this log's keys yet needs .gatewright/trust.json "
+            "(gatewright witness trust FOLDER trust.json). Then run: gatewright collect"
+        )
 
 
 def told_round(asked: Round) -> dict[str, object]:
@@ -247,6 +248,6 @@ def _plain(one: Seen) -> dict[str, object]:
 
 
 def _moment(time: int) -> str:
-    from gatewright.kernel.instants import Instant
+    from gatewright.operations.witnessed import moment
 
-    return str(Instant(time * 10**9))
+    return moment(time)

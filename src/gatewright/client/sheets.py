@@ -129,7 +129,11 @@ def _judged(verdict: Verdict, findings: Sequence[Finding]) -> tuple[Mark, str]:
     need = verdict.approvals_needed
     who = ", which the owner may give" if verdict.owner_may_approve and need == 1 else ""
     plural = "approval" if need == 1 else "approvals"
+    waived = len(verdict.waivers)
+    were = f" {waived} {'does not hold and was' if waived == 1 else 'do not hold and were'} waived."
     hold = f"All {len(verdict.reasons)} rules of the policy hold."
+    if waived:
+        hold = f"The policy lets it through.{were}"
     doubted = _doubted(findings)
     word = f"allowed; {doubted}, see below." if doubted else "allowed"
     return Mark(word=word), f"{hold} Tier {verdict.tier}: {need} {plural} needed{who}."

@@ -14,18 +14,23 @@ from gatewright.checks.case import Known
 from gatewright.checks.osv import Advisory, encode_kept, every, naming
 from gatewright.checks.osv_matching import Match, Part, matches
 from gatewright.checks.package_urls import PYPI, model_name, normalised, read_url
+from gatewright.checks.security.advisories import NAME, divided, judged_told
+from gatewright.checks.suite import known_checks
 from gatewright.kernel import canonical
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput, Misuse, Tampered
 from gatewright.kernel.instants import Instant
+from gatewright.kernel.plurals import advisories as counted
 from gatewright.ledger.records import Draft
 from gatewright.operations import catalogue
 from gatewright.operations.advisory_files import read_advisories
 from gatewright.operations.bill import plain_bill
 from gatewright.operations.catalogue import ImportedAdvisories, ModelVersion, Release, body_of, every_live
 from gatewright.operations.environment import installed
+from gatewright.operations.files import POLICY_BYTES, read_file
 from gatewright.operations.home import Home
 from gatewright.operations.users import owner
+from gatewright.policy.policy_file import read_policy
 
 DAY_NS = 24 * 3_600 * 10**9
 HERE = "this environment"
@@ -39,12 +44,14 @@ TOLD = 1_000
 class Where:
     """What was looked at (an environment, or a live release) and which advisories stand for it.
 
-    ``reason`` says why nothing can be said of it, "" where something can.
+    ``judged`` are those that the policy lets stand, as it is now; they count in no answer. ``reason`` says
+    why nothing can be said of it, "" where something can.
     """
 
     what: str
     parts: int
     matches: tuple[Match, ...]
+    judged: tuple[Match, ...] = ()
     reason: str = ""
 
 
@@ -59,7 +66,7 @@ class Answer:
 
     @property
     def clear(self) -> bool:
-        """Whether nothing stands, and nothing is undecided."""
+        """Whether nothing stands but what the policy lets stand, and nothing is undecided."""
         return not any(place.matches or place.reason for place in self.places)
 
 
@@ -73,7 +80,7 @@ def import_advisories(
         _require_past(advisory, latest)
         _keep_newer(read, advisory)
         if count % TOLD == 0:
-            progress(f"{count:,} advisories read")
+            progress(f"{counted(count)} read")
     with home.exclusive():
         before = {} if (kept := _kept(home)) is None else {one.id: one for one in every(kept)}
         known = dict(before)
@@ -181,37 +188,55 @@ def ask(home: Home) -> Answer:
         imported=entry,
         time=time,
         age_days=_age(home, time),
-        places=_matched(home.blobs.get(entry.digest), places),
+        places=_matched(home.blobs.get(entry.digest), places, let_stand(home)),
     )
 
 
-def live_warnings(home: Home) -> tuple[str, ...]:
-    """A sentence for each live release that an advisory names, or of which nothing can be said."""
+def live_warnings(home: Home) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A sentence for each live release that an advisory names, or of which nothing can be said.
+
+    Apart from these the sentences about releases of which the policy lets stand all that names them.
+    """
     found = newest_import(home)
     if found is None:
-        return ()
+        return (), ()
     try:
-        places = _matched(home.blobs.get(found[0].digest), list(_live(home)))
-    except (BadInput, Tampered) as error:  # what is damaged is told, and hides nothing else
-        return (f"The advisories cannot be compared with what is live: {error.refusal.sentence()}",)
-    return tuple(_warning(place) for place in places if place.matches or place.reason)
+        places = _matched(home.blobs.get(found[0].digest), list(_live(home)), let_stand(home))
+    except (BadInput, Misuse, Tampered) as error:  # what is damaged is told, and hides nothing else
+        return (f"The advisories cannot be compared with what is live: {error.refusal.sentence()}",), ()
+    judged = [place for place in places if place.judged and not place.matches and not place.reason]
+    return (
+        tuple(_warning(place) for place in places if place.matches or place.reason),
+        tuple(f"{place.what}: {judged_told(place.judged)}." for place in judged),
+    )
 
 
 def _warning(place: Where) -> str:
     if place.reason:
         return f"{place.what}: {place.reason}"
+    judged = f" {judged_told(place.judged)}." if place.judged else ""
     names = list(dict.fromkeys(match.advisory.id for match in place.matches))
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{place.what} is named by advisories: {', '.join(names[:NAMED])}{more}."
+    by = "an advisory" if len(names) == 1 else "advisories"
+    return f"{place.what} is named by {by}: {', '.join(names[:NAMED])}{more}.{judged}"
 
 
-def _matched(kept: bytes, places: Sequence[tuple[str, tuple[Part, ...], str]]) -> tuple[Where, ...]:
+def let_stand(home: Home) -> str:
+    """The advisories that the policy lets stand, as it is now: ids divided by spaces."""
+    policy = read_policy(read_file(home.policy_path, limit=POLICY_BYTES), known=known_checks())
+    return str(policy.parameters.get(NAME, {}).get("let_stand", ""))
+
+
+def _matched(
+    kept: bytes, places: Sequence[tuple[str, tuple[Part, ...], str]], judged: str
+) -> tuple[Where, ...]:
     wanted = {name for _, parts, _ in places for part in parts for name in part.names}
     naming_them = naming(kept, wanted)
-    return tuple(
-        Where(what=what, parts=len(parts), matches=matches(naming_them, parts), reason=reason)
-        for what, parts, reason in places
-    )
+    found = []
+    for what, parts, reason in places:
+        counted, apart = divided(matches(naming_them, parts), judged)
+        found.append(Where(what=what, parts=len(parts), matches=counted, judged=apart, reason=reason))
+    return tuple(found)
 
 
 def _live(home: Home) -> Iterator[tuple[str, tuple[Part, ...], str]]:

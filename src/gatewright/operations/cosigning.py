@@ -20,12 +20,13 @@ from typing import Protocol
 from gatewright.kernel import canonical
 from gatewright.kernel.errors import BadInput, DependencyFailed, GatewrightError, Refusal, Tampered
 from gatewright.ledger.checkpoints import Checkpoint, Note, NoteSignature
+from gatewright.ledger.notes import NoteKey
 from gatewright.ledger.proofs import verify_consistency
-from gatewright.ledger.witnessing import Submission, read_response
+from gatewright.ledger.witnessing import Submission, latest_time, read_response
 from gatewright.operations.files import file_failures
 from gatewright.operations.forks import FORK_FILE
 from gatewright.operations.home import Home
-from gatewright.operations.witnessed import FOLDER, NEWEST, Witnessed, coverage, kept_notes, own_file
+from gatewright.operations.witnessed import FOLDER, NEWEST, SECOND, Witnessed, coverage, kept_notes, own_file
 from gatewright.releases.heads import Head, open_head
 from gatewright.releases.trust import TrustRoot
 
@@ -33,6 +34,8 @@ ASKED_FILE = "witnessed/asked.json"
 ASKED_FORMAT = 1
 FORK_FORMAT = 1
 AHEAD = "operations.witness-ahead"
+AHEAD_S = 86_400
+"""How far the clock of a witness may be ahead of this machine's."""
 TRIES = 2
 """How often one head is submitted: once more where the witness names another size than is kept."""
 COSIGNED, CONFLICT, BAD_PROOF = 200, 409, 422
@@ -176,7 +179,7 @@ class _Asking:
             proof = self._proof(old)
             reply = line.submit(Submission(old=old, proof=proof, note=self._note.encode()).encode())
             if reply.status == COSIGNED:
-                return read_response(self._note, reply.body, keys)
+                return self._in_time(name, read_response(self._note, reply.body, keys), keys)
             if reply.status == BAD_PROOF:
                 return self._contradicted(name, line, old)
             if reply.status != CONFLICT:
@@ -186,6 +189,17 @@ class _Asking:
                 return self._contradicted(name, line, latest)
             old = latest
         return _refused(name, reply)
+
+    def _in_time(self, name: str, note: Note, keys: Sequence[NoteKey]) -> Note | Refusal:
+        """The note, unless the witness says that it cosigned it in the future."""
+        if latest_time(note, keys) <= self._home.now().ns // SECOND + AHEAD_S:
+            return note
+        return Refusal(
+            code="operations.witness-time",
+            what=f"The witness {name} cosigned with a time that is more than a day ahead; it is not kept.",
+            why="Its time says when the head was seen, and others judge by it.",
+            next="Ask who runs it to set its clock; or set the clock of this machine.",
+        )
 
     def _proof(self, first: int) -> tuple[bytes, ...]:
         with self._reading:

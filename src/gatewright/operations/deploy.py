@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gatewright.deployments.deployment import (
     Change,
@@ -26,8 +26,10 @@ from gatewright.operations.files import POLICY_BYTES, read_file
 from gatewright.operations.home import Home
 from gatewright.operations.keys import new_key as make_key
 from gatewright.operations.keys import plain_key
+from gatewright.operations.plan_records import ENDPOINT_KINDS
 from gatewright.operations.plans import (
     Changed,
+    Standing,
     allowed,
     change,
     commit,
@@ -43,6 +45,7 @@ from gatewright.operations.signing import seal
 from gatewright.operations.users import owner
 from gatewright.operations.waive import require_waivers
 from gatewright.policy.verdict import decode_verdict
+from gatewright.releases.heads import open_head
 from gatewright.releases.manifest import POLICY
 from gatewright.releases.statement import ApprovalReference, DeploymentDecision
 
@@ -125,8 +128,18 @@ def roll_back_endpoint(home: Home, endpoint: str) -> Changed:
     found = standing(home, endpoint)
     back = roll_back(found.plan, found.entry.endpoint, home.now(), state=found.state)
     if isinstance(back, Refusal):
-        raise Misuse.of(back)
+        raise Misuse.of(_nothing_behind(home, found, back))
     return change(home, found, back.plan, back.state, kind="endpoint.rolled-back")
+
+
+def _nothing_behind(home: Home, found: Standing, refused: Refusal) -> Refusal:
+    """The refusal, with what was revoked since the champion came: that is why nothing stands behind it."""
+    size = open_head(home.archive.checkpoint(), home.trust).checkpoint.size
+    last = home.archive.newest(ENDPOINT_KINDS, below=size, subject=str(found.entry.endpoint))
+    if not last or last[0].draft.kind != "endpoint.revoked":
+        return refused
+    why = f"What could have come back was revoked: {last[0].draft.body['what']} (record {last[0].seq})."
+    return replace(refused, why=why)
 
 
 def _permitted(

@@ -23,6 +23,8 @@ from typing import Any
 from gatewright.operations import evidence_releases, evidence_verifier
 from gatewright.operations.evidence_releases import check_endpoint, check_release
 from gatewright.operations.evidence_verifier import (
+    HASH,
+    SIGNED,
     Broken,
     Json,
     Missing,
@@ -32,6 +34,7 @@ from gatewright.operations.evidence_verifier import (
     check_kept,
     check_log,
     check_people,
+    check_signed,
     check_trust,
     check_workers,
     load,
@@ -65,15 +68,17 @@ PACKED = {"BOOL": "?", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q"
 PACKED |= {"INT32": "i", "INT64": "q", "FP16": "e", "FP32": "f", "FP64": "d", "BF16": "f", "BYTES": ""}
 NOT_JUDGED = (
     "Not judged by this file: whether the checks and the policy were applied rightly (the verdict is taken as it "
-    "stands), and a bill of materials beyond its model, name and numbers. Signed by nobody: index.html, README.txt, "
-    "crypto.cdx.json; compare index.html with these lines."
+    "stands), and a bill of materials beyond its model, name and numbers. The owner signed index.html and "
+    "crypto.cdx.json as they are; that they say the same as these lines, a reader compares."
 )
 
 
 def check_answer(data: bytes, request: bytes, proof: bytes, case: Json) -> str:
     """The receipt in a saved answer: a worker's signed promise about these tensors, and its place in the log."""
     answer, whole = saved(data, "outputs")
-    receipt = (answer.get("parameters") or answer)["receipt"].strip()
+    receipt = answer.get("parameters", answer).get("receipt")
+    if not isinstance(receipt, str):
+        raise Missing(f"{now.at}: There is no receipt in the file.")
     text, parts = receipt.removeprefix("gwr1.").translate({45: "+", 95: "/"}), []
     token = raw(text + "=" * (-len(text) % 4))
     for width in (2, 2, 1):  # the record, the batch and the worker's signature, each after its length
@@ -81,6 +86,7 @@ def check_answer(data: bytes, request: bytes, proof: bytes, case: Json) -> str:
         parts.append(token[width:size])
         token = token[size:]
     path, salts = [token[at : at + 32] for at in range(1, 32 * token[0], 32)], token[1 + 32 * token[0] :]
+    require(len(salts) == 2 * HASH, "The receipt has no two salts.")
     leaf, batch, hashed = load(parts[0]), load(parts[1]), hashlib.sha256(b"\0" + parts[0]).digest()
     worker = case["workers"].get(batch["worker"], {})
     own = worker and verifies(raw(worker["key"]), parts[2], parts[1])
@@ -92,13 +98,14 @@ def check_answer(data: bytes, request: bytes, proof: bytes, case: Json) -> str:
     require(same, "The record in the receipt is not under the signed root.")
     release = case["releases"].get(leaf["release"], {})
     require(release and leaf["endpoint"] == case["endpoint"], "Its release or endpoint is not in this pack.")
-    names = {
-        "model_name": leaf["endpoint"],
-        "id": leaf["request"],
-        "model_version": release["ref"].split("@")[1],
-    }
+    version = release["ref"].split("@")[1]
+    names = {"model_name": leaf["endpoint"], "id": leaf["request"], "model_version": version}
     same = all(answer.get(name, said) == said for name, said in names.items())
     require(same, "The endpoint, version or id in the file is not the one that the worker signed.")
+    if leaf["plan"] not in case["plans"]:
+        now.unverified.append(f"plan {leaf['plan']}, by which an answer was given: it is not in the pack")
+    elif leaf["release"] not in case["plans"][leaf["plan"]]:
+        raise Broken("The plan of the answer does not name its release.", now.at)
     check_tensors("output", answer.get("outputs", []) if whole else [], None, leaf, salts[32:])
     if request:
         asked, whole = saved(request, "inputs")
@@ -109,14 +116,17 @@ def check_answer(data: bytes, request: bytes, proof: bytes, case: Json) -> str:
     if release["gone"]:
         when = "later" if by(leaf["time"], release["gone"][1]) else "before this answer"
         kept += f"; the release was revoked {when} ({release['gone'][2]})"
-    return f"Answer: {release['ref']} gave it on {leaf['time']}{kept}."
+    asked_too = " to the inputs that you gave" if request and whole else ""
+    return f"Answer: {release['ref']} gave it{asked_too} on {leaf['time']}{kept}."
 
 
 def check_place(leaf: Json, batch: Json, hashed: bytes, path: list[bytes], case: Json, *, shown: bool) -> str:
     """Whether the log recorded the segment of a prediction, holds it there, and had it before a worker was revoked."""
     kept, revoked = "", case["revoked"].get(batch["worker"])
-    sealed = case["log"].of("predictions.sealed", id=leaf["segment"], worker=batch["worker"])
-    for record in sealed:
+    wanted = ("predictions.sealed", batch["worker"])
+    for record in case["log"].segments.get(leaf["segment"], []):
+        if (record["kind"], record["body"].get("worker")) != wanted:
+            continue
         timely = revoked is None or record["seq"] < revoked
         require(timely, "The worker's key was revoked before the log recorded its segment.")
         count = record["body"]["records"]
@@ -126,8 +136,8 @@ def check_place(leaf: Json, batch: Json, hashed: bytes, path: list[bytes], case:
             same = path_root(hashed, leaf["seq"], count, path).hex() == record["body"]["root"]
             require(same, "The prediction is not in the segment that the log recorded.")
             kept = f"; record {record['seq']} of the log keeps it"
-    vouched = sealed or revoked is None
-    require(vouched, "The worker's key was revoked, and no record vouches for it.")
+    vouched = kept or revoked is None
+    require(vouched, "The worker's key was revoked, and no record is shown to vouch for it.")
     return kept or "; its place in the log was not shown: ask for its proof"
 
 
@@ -222,7 +232,10 @@ def values_of(tensor: Json, *, gaps: bool) -> list[Any]:
         raise ValueError(kind)
     if kind == "BYTES":
         return [each.encode() if isinstance(each, str) else each for each in data]
-    return data if floats or kind == "BOOL" else [int(each) for each in data]
+    if not (floats or kind == "BOOL"):
+        data = [int(each) for each in data]
+        struct.pack(f"<{len(data)}{PACKED[kind]}", *data)  # each fits the type it says it has
+    return list(data)
 
 
 def unpacked(data: bytes, kind: str) -> list[Any]:
@@ -254,10 +267,11 @@ def rounded(value: float, form: str) -> bytes:
 def numbers(values: list[Any], kind: str, *, exact: bool) -> bytes:
     """Numbers in a type, each NaN in one form, what is too large as an infinity; ``exact`` ones lose no digit."""
     values = [math.nan if each != each else each for each in values]  # noqa: PLR0124 - only NaN is not itself
+    held = [float(each) for each in values] if PACKED[kind] in "efd" else values
     try:
-        data = struct.pack(f"<{len(values)}{PACKED[kind]}", *values)
+        data = struct.pack(f"<{len(held)}{PACKED[kind]}", *held)
     except OverflowError:
-        data = b"".join(rounded(each, PACKED[kind]) for each in values)
+        data = b"".join(rounded(each, PACKED[kind]) for each in held)
     if kind == "BF16":
         words = struct.unpack(f"<{len(values)}I", data)
         nearest = [(word + 0x7FFF + (word >> 16 & 1)) >> 16 for word in words]
@@ -278,7 +292,10 @@ def verify(path: Path, fingerprint: str, answer: bytes, request: bytes, kept: by
     manifest = check_files(pack)
     yield f"Files: {len(pack.sizes)}, each as the manifest lists it."
     trust = check_trust(pack, fingerprint)
-    yield f"Keys: those of {trust['origin']}, version {trust.get('version', 1)}; fingerprint {fingerprint}."
+    newest = f"version {trust['version']}, fingerprint {trust['found'][-1]}"
+    if not trust["found"][-1].startswith(fingerprint):
+        newest += f", to which signed steps lead from the one that you expect, {fingerprint}"
+    yield f"Keys: those of {trust['origin']}, {newest}."
     log, endpoint = check_log(pack, manifest, trust), manifest["endpoint"]
     seen = ", ".join(f"{name} at {time}" for name, time in sorted(log.seen.items())) or "no witness"
     times = " to ".join(log.records[seq]["time"] for seq in (log.first, log.stop - 1) if seq in log.records)
@@ -287,7 +304,7 @@ def verify(path: Path, fingerprint: str, answer: bytes, request: bytes, kept: by
     now.at = "the kept checkpoint"
     yield from [check_kept(kept, log, trust)] if kept else []
     people, releases = check_people(pack, log), dict[str, Json]()
-    case: Json = {"log": log, "trust": trust, "releases": releases, "endpoint": endpoint}
+    case: Json = {"log": log, "trust": trust, "releases": releases, "endpoint": endpoint, "plans": {}}
     case["workers"] = check_workers(pack, trust)
     case["revoked"] = {each["key"]: each["records"] for each in trust["revoked-workers"]}
     for root in sorted({name.split("/")[1] for name in pack.under("releases/")}):
@@ -300,13 +317,22 @@ def verify(path: Path, fingerprint: str, answer: bytes, request: bytes, kept: by
         "It counts other releases than are there.",
         "manifest.json",
     )
-    yield from check_endpoint(pack, log, trust, manifest, releases)
+    yield from check_endpoint(pack, log, manifest, case)
     sealed = [each["body"]["records"] for each in log.of("predictions.sealed")]
     yield f"Predictions: {sum(sealed)} in {len(sealed)} sealed segments, of all endpoints of the home."
     for name in (each for each in pack.under("answers/") if each.endswith(".answer.json")):
-        yield check_answer(pack.read(name), b"", pack.read(name.replace(".answer.", ".proof.")), case)
+        shown = pack.read(name.replace(".answer.", ".proof."))
+        if answer and pack.read(name) == answer:
+            yield check_answer(answer, request, shown, case)
+            answer = b""
+            continue
+        yield check_answer(pack.read(name), b"", shown, case)
     now.at = "the answer"
     yield from [check_answer(answer, request, b"", case)] if answer else []
+    for now.at in sorted({*pack.sizes} - pack.used - {*SIGNED}):
+        raise Broken("Nothing in the pack refers to this file.", now.at)
+    check_signed(pack, trust)
+    yield f"Pack: signed as a whole by the release keys of {trust['origin']}."
     yield NOT_JUDGED
 
 
@@ -326,11 +352,14 @@ def main(arguments: list[str] | None = None) -> int:
     if not re.fullmatch("[0-9a-f]{16,64}", given.fingerprint) or (given.request and not given.answer):
         parser.error("give 16 to 64 characters of the fingerprint, and --request only with --answer")
     try:
-        files = [each.read_bytes() if each else b"" for each in (given.answer, given.request, given.kept)]
+        files = [
+            (each.read_bytes() or b" ") if each else b"" for each in (given.answer, given.request, given.kept)
+        ]
         for line in verify(given.pack, given.fingerprint, *files):
             say(f"{'         ' if line == NOT_JUDGED else 'holds    '}{line}\n")
     except Broken as error:
         say(f"BROKEN   {error.args[1]}: {error.args[0]}\n")
+        say("Do not rely on it; keep it as evidence, and ask the owner for a new one.\n")
         return 3
     except (Missing, OSError) as error:
         say(f"missing  {error}\n")
@@ -338,9 +367,11 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - what cannot be read does not hold, whatever the reason
         say(f"BROKEN   {now.at}: It cannot be read ({type(error).__name__}).\n")
         return 3
-    for each in dict.fromkeys(now.unverified):
+    missing = list(dict.fromkeys(now.unverified))
+    for each in missing:
         say(f"missing  Not verified: {each}.\n")
-    return 2 if now.unverified else 0
+    say(f"All of it holds{f', but for the {len(missing)} above, not verified' if missing else ''}.\n")
+    return 2 if missing else 0
 
 
 if __name__ == "__main__":

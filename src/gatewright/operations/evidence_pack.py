@@ -3,7 +3,7 @@
 It holds what :mod:`gatewright.operations.evidence_verifier` reads, which travels in it: the records of
 the span without a gap and the older ones they rest on, under one signed head; the keys and their
 history; the plans, releases and statements; a page for people. The same home and the same arguments
-make the same bytes: names are sorted, times in the zip are fixed, and nothing is signed anew.
+make the same files but for ``manifest.dsse.json``: names are sorted, and times in the zip are fixed.
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ from pathlib import Path
 from gatewright.kernel import canonical
 from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.digests import Digest
-from gatewright.kernel.errors import BadInput, Misuse
+from gatewright.kernel.errors import BadInput, Misuse, Tampered
 from gatewright.kernel.instants import Instant
 from gatewright.ledger.proofs import range_root
 from gatewright.operations.answers import saved_in
 from gatewright.operations.catalogue import Release
 from gatewright.operations.cbom import crypto_bom
-from gatewright.operations.evidence_answers import verifier_source
+from gatewright.operations.evidence_answers import verifier_source, verify
 from gatewright.operations.evidence_gathering import SEALED, Gathered, gather
 from gatewright.operations.evidence_telling import page_of
+from gatewright.operations.evidence_verifier import now
 from gatewright.operations.files import file_failures, read_file
 from gatewright.operations.home import Home
 from gatewright.operations.log_receipts import prove
 from gatewright.operations.receipt_verification import RECEIPT_BYTES
 from gatewright.operations.released import statements
+from gatewright.operations.signing import release_signers
 from gatewright.operations.trust_files import trust_files
+from gatewright.releases.envelope import IN_TOTO_PAYLOAD, sealed
+from gatewright.releases.in_toto import Statement
 from gatewright.reports.evidence_page import README, write_page
 
 PACK_KIND = "gatewright.evidence-pack"
 PACK_FORMAT = 1
+PACK_STATEMENT = "urn:gatewright:evidence-pack:v1"
 ANSWERS = 1_000
 
 _MOMENT = (1980, 1, 1, 0, 0, 0)
@@ -93,7 +98,8 @@ def export(
     files["verify_evidence.py"] = verifier_source().encode()
     files["index.html"] = write_page(page_of(found, files)).encode()
     files["manifest.json"] = _manifest(found, files)
-    size = _write(out, files, say)
+    files["manifest.dsse.json"] = _signed(home, files["manifest.json"])
+    size = _write(out, files, say, home.trust.fingerprint().hex)
     counted = [each for each in found.records if each.draft.kind == SEALED]
     return Packed(
         file=out,
@@ -111,8 +117,12 @@ def export(
 def write_verifier(out: Path) -> Digest:
     """Write the one-file verifier of this version to a new file; returns its digest. Raises Misuse for one that is there."""
     content = verifier_source().encode()
-    if os.path.lexists(out):
-        raise Misuse("operations.file-exists", f"{out} is there already.", next="Name a new file.")
+    if os.path.lexists(out) or not out.parent.is_dir():
+        raise Misuse(
+            "operations.file-exists",
+            f"{out} is there already, or its folder is not.",
+            next="Name a new file.",
+        )
     with file_failures("write the verifier", out), out.open("xb") as target:
         target.write(content)
     return Digest.of(content)
@@ -231,8 +241,33 @@ def _manifest(found: Gathered, files: Mapping[str, bytes]) -> bytes:
     )
 
 
-def _write(out: Path, files: Mapping[str, bytes], say: Say) -> int:
-    """The zip file: under another name until it is whole and on the disk. Returns its size."""
+def _signed(home: Home, manifest: bytes) -> bytes:
+    """The statement of both release keys that this is the manifest: so every file is signed. Raises Misuse for expired keys."""
+    statement = Statement(
+        predicate_type=PACK_STATEMENT,
+        subjects={"manifest.json": Digest.of(manifest)},
+        predicate={"time": str(home.now())},
+    )
+    return sealed(IN_TOTO_PAYLOAD, statement.encode(), release_signers(home)).encode()
+
+
+def _require_holds(pack: Path, fingerprint: str) -> None:
+    """Verify a pack as whoever gets it will; raises Tampered for one that does not hold."""
+    try:
+        for _ in verify(pack, fingerprint, b"", b"", b""):
+            pass
+    except Exception as error:  # whatever it is, nobody could verify the pack
+        raise Tampered(
+            "operations.pack-broken",
+            f"The pack would not hold: {error.args[0] if error.args else type(error).__name__}",
+            why="It was verified before it was to be handed out, and was not written.",
+            next="Verify the ledger: gatewright verify",
+            place=now.at,
+        ) from error
+
+
+def _write(out: Path, files: Mapping[str, bytes], say: Say, fingerprint: str) -> int:
+    """The zip file: under another name until it is whole, on the disk, and verified. Returns its size."""
     draft = out.with_name(f".{out.name}.part")
     with file_failures("write the pack", out):
         try:
@@ -246,6 +281,8 @@ def _write(out: Path, files: Mapping[str, bytes], say: Say) -> int:
                         packed.writestr(entry, files[name])
                 target.flush()
                 os.fsync(target.fileno())
+            say("Verifying")
+            _require_holds(draft, fingerprint)
             os.link(draft, out)  # unlike a rename, never over a file that came meanwhile
             return out.stat().st_size
         except zipfile.LargeZipFile:

@@ -45,8 +45,9 @@ def check_release(pack: Pack, root: str, log: Log, trust: Json, people: Json) ->
     now.at = base = f"releases/{root}/"
     names = sorted(name.removeprefix(f"{base}release/") for name in pack.under(f"{base}release/"))
     digests = {name: pack.digests[f"{base}release/{name}"] for name in names}
+    pack.used |= {f"{base}release/{name}" for name in names}
     same = names == RESOURCES and sha256(b"".join(map(bytes.fromhex, digests.values()))) == root
-    require(same, "The files are not those of this release.")
+    require(same, f"The files are not those of this release: {recorded_otherwise(digests, root, log)}.")
     bundle, made = pack.read(f"{base}model.sig"), log.of("release.created", root=root)
     recorded = [(each["body"]["resources"], each["body"]["bundle"]) for each in made]
     require(recorded == [(digests, sha256(bundle))], "No record says that this was released.")
@@ -55,33 +56,22 @@ def check_release(pack: Pack, root: str, log: Log, trust: Json, people: Json) ->
     signers = [each for each in trust["pairs"] if verifies(raw(each["keys"][0]), proof, signed.message)]
     listed = {each["name"]: each["digest"] for each in said["predicate"]["resources"]}
     same = [each["digest"]["sha256"] for each in said["subject"]] == [root] and listed == digests
-    require(
-        signers and same, "The bundle is not signed with a release key of this home, or signs other files."
-    )
+    require(signers and same, "The bundle signs other files, or not with a release key of this home.")
     names = [f"{base}release/{name}.json" for name in ("report", "verdict", "release", "signature")]
     report, verdict, manifest, signature = (load(pack.read(name)) for name in names)
     links = [report["model"], manifest["model"], verdict["report"], verdict["policy"]]
     expected = [digests[name] for name in ("model.onnx", "model.onnx", "report.json", "policy.toml")]
     require(links == expected, "Report, verdict and model do not belong together.", base)
     require(verdict["decision"] in ("allow", "needs-approval"), "The policy's verdict denies it.", base)
-    found: Json = {
-        "root": root,
-        "ref": made[0]["body"]["ref"],
-        "inputs": signature["inputs"],
-        "pair": signers[0],
-    }
-    found |= {"digests": digests, "report": report, "verdict": verdict, "manifest": manifest, "trust": trust}
-    found |= {
-        "statements": {},
-        "approved": [],
-        "decided": {},
-        "waived": [],
-        "times": [],
-        "signed": False,
-        "gone": [],
-    }
-    named = f"{manifest['name']}@{manifest['version']}"
-    require(named == found["ref"], "The log recorded it under another name.", base)
+    ref, pair = made[0]["body"]["ref"], signers[0]
+    found: Json = {"root": root, "ref": ref, "inputs": signature["inputs"], "pair": pair, "trust": trust}
+    found |= {"digests": digests, "report": report, "verdict": verdict, "manifest": manifest, "signed": False}
+    found |= {"statements": {}, "approved": [], "decided": {}, "waived": [], "times": [], "gone": []}
+    timely = pair["revoked"] or by(manifest["created"], pair["until"])
+    require(timely, "It was made after its keys had stopped signing.", base)
+    require(
+        ref == f"{manifest['name']}@{manifest['version']}", "The log recorded it under another name.", base
+    )
     envelopes = {name: Envelope(pack.read(name)) for name in pack.under(f"{base}statements/")}
     for now.at, envelope in envelopes.items():
         # What revoked keys signed counts where other keys signed the same again.
@@ -97,6 +87,12 @@ def check_release(pack: Pack, root: str, log: Log, trust: Json, people: Json) ->
     return found
 
 
+def recorded_otherwise(digests: Json, root: str, log: Log) -> str:
+    """The names of the files that the log recorded with another digest."""
+    recorded: Json = next((each["body"]["resources"] for each in log.of("release.created", root=root)), {})
+    return ", ".join(sorted({name for name, _ in recorded.items() ^ digests.items()})) or "all of them"
+
+
 def check_statement(envelope: Envelope, again: list[Envelope], found: Json, log: Log, people: Json) -> None:
     """A statement about the release: understood, about this root, signed by whom it must be, and in the log."""
     kind, said, roots = statement(envelope)
@@ -106,9 +102,7 @@ def check_statement(envelope: Envelope, again: list[Envelope], found: Json, log:
     require(roots == [found["root"]], "It is about another release.")
     same = said.get("verdict") == found["digests"]["verdict.json"]
     found["statements"][envelope.digest] = kind
-    recorded = [
-        each for each in log.of("release.", statement=envelope.digest) if each["body"]["root"] == roots[0]
-    ]
+    recorded = log.of("release.", statement=envelope.digest, root=found["root"])
     if name in ("approval", "waiver"):  # what a person signs besides
         key, person = people[said["principal"]]
         require(envelope.signed_by(key), "The person did not sign it.")
@@ -128,17 +122,17 @@ def check_statement(envelope: Envelope, again: list[Envelope], found: Json, log:
             )
             found["decided"][envelope.digest] = (said["endpoint"], rests)
     elif name == "revocation":  # one key is enough, because doubt never passes
-        keys = [key for pair in trust["pairs"] if not pair["revoked"] for key in pair["keys"]]
+        pairs = [each for each in trust["pairs"] if not each["revoked"] and by(said["time"], each["until"])]
+        keys = [key for pair in pairs for key in pair["keys"]]
         require(any(each.signed_by(key) for key in keys for each in again), "No release key signed it.")
         taken = log.of("release.revoked", root=roots[0])
         require(taken, "The release was revoked, and no record of the log says when.")
         found["gone"] = [taken[0]["seq"], said["time"], said["reason"]]
     else:
-        require(any(each.vouched(trust) for each in again), "It is not signed by both release keys.")
+        time = str(said.get("time", said.get("timeVerified", "")))
+        require(any(each.vouched(trust, time) for each in again), "It is not signed by both release keys.")
         if name == "waiver":
-            found["waived"].append(
-                {each: said[each] for each in ("principal", "role", "rule", "time", "until")}
-            )
+            found["waived"].append({each: said[each] for each in said if each != "words"})
         elif kind == SUMMARY:
             check_summary(said, found)
         else:
@@ -147,9 +141,8 @@ def check_statement(envelope: Envelope, again: list[Envelope], found: Json, log:
 
 def check_summary(said: Json, found: Json) -> None:
     """The verification summary says what the root binds: name, tier, waivers, policy, report, verdict."""
-    tier = (
-        f"POLICY_TIER_{found['manifest']['tier'].upper()}{'_WITH_WAIVERS' * ('waivers' in found['verdict'])}"
-    )
+    waived = "_WITH_WAIVERS" * ("waivers" in found["verdict"])
+    tier = f"POLICY_TIER_{found['manifest']['tier'].upper()}{waived}"
     name = f"pkg:generic/{found['ref']}?checksum=sha256:{found['root']}"
     inputs = [each["digest"]["sha256"] for each in (said["policy"], *said["inputAttestations"])]
     bound = [found["digests"][name] for name in ("policy.toml", "report.json", "verdict.json")]
@@ -161,19 +154,18 @@ def check_summary(said: Json, found: Json) -> None:
 def check_bill(said: Json, found: Json) -> None:
     """The bill of materials is of this root, model and version, and its numbers are those of the report."""
     text = sha256(b"gatewright bill of materials\n" + bytes.fromhex(found["root"]))
-    serial = (
-        f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{'89ab'[int(text[16], 16) % 4]}{text[17:20]}-{text[20:32]}"
-    )
+    variant = "89ab"[int(text[16], 16) % 4]
+    serial = f"urn:uuid:{text[:8]}-{text[8:12]}-8{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
     part, metrics = said["metadata"]["component"], []
-    same = (
-        f"{part['name']}@{part['version']}" == found["ref"] and said["serialNumber"] == f"urn:uuid:{serial}"
+    names = (
+        said["serialNumber"],
+        f"{part['name']}@{part['version']}",
+        {each["content"] for each in part["hashes"]},
     )
-    hashes = {each["content"] for each in part["hashes"]}
-    same = same and hashes == {found["digests"]["model.onnx"]}
+    same = names == (serial, found["ref"], {found["digests"]["model.onnx"]})
     require(same, "The bill of materials names another release or model.")
-    for check, each in (
-        (one["check"], each) for one in found["report"]["findings"] for each in one["metrics"]
-    ):
+    measured = [(one["check"], each) for one in found["report"]["findings"] for each in one["metrics"]]
+    for check, each in measured:
         value, low, high = (str(each[name]).strip("\ud800") for name in ("value", "low", "high"))
         unit = f" ({each['unit']})" if each["unit"] else ""
         shown: Json = {"type": f"{check}/{each['name']}{unit}", "value": value}
@@ -201,8 +193,14 @@ def check_judgement(found: Json) -> None:
 # ---- 6. What the endpoint served -------------------------------------------------------------------------
 
 
-def check_endpoint(pack: Pack, log: Log, trust: Json, manifest: Json, releases: Json) -> Iterator[str]:
+def check_endpoint(pack: Pack, log: Log, manifest: Json, case: Json) -> Iterator[str]:
     """Each traffic plan is signed, is the one the log recorded, and names releases that were decided for it."""
+    for each in log.of("home.restored"):  # put back from a backup: the log went on under another name
+        lost = max(each["body"]["known"] - each["body"]["records"], 0)
+        missing = f"{lost} later ones are missing" if lost else "nobody saw more"
+        told = f"its log {each['body']['origin']} had {each['body']['records']} records then, and {missing}"
+        yield f"Restored: {each['time']}, the home was put back (record {each['seq']}): {told}."
+    trust, releases = case["trust"], case["releases"]
     number, seen, served, endpoint, start = 0, -1, "", manifest["endpoint"], manifest["from"]
     for record in (each for each in log.of("endpoint.", "key.", "plan.") if each["body"].get("plan")):
         body, name = record["body"], f"plans/{record['body']['plan_number']}.dsse.json"
@@ -214,7 +212,9 @@ def check_endpoint(pack: Pack, log: Log, trust: Json, manifest: Json, releases: 
             found = (envelope.digest, envelope.type, plan["number"])
             same = found == (body["plan"], PLAN_TYPE, body["plan_number"])
             require(same, "It is not the plan that the log recorded.")
-            require(number in (0, plan["number"] - 1), f"The plan after plan {number} is missing.")
+            next_one = number in (0, plan["number"] - 1)  # or the first after the home was put back
+            next_one = next_one or bool(log.of("home.restored", plan_number=plan["number"]))
+            require(next_one, f"The plan after plan {number} is missing.")
             begun = number or plan["number"] == 1 or by(record["time"], start)
             require(begun, "The plan that was in force when the span began is missing.")
             before = [each for each in trust["pairs"] if each["revoked"] and record["seq"] < each["records"]]
@@ -226,6 +226,7 @@ def check_endpoint(pack: Pack, log: Log, trust: Json, manifest: Json, releases: 
             champion: Json = part.get("champion") or body
             require(not own or champion["root"] == body["root"], "The log recorded another champion.")
             check_named(part, record["seq"], releases)
+            case["plans"][number] = {each["root"] for _, each in named_in(part)}
             live = in_words(part) if part else served and "nothing"
             if live != served:
                 yield f"Live: {endpoint}, from {record['time']}: {live} ({told})."

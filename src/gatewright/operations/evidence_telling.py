@@ -10,8 +10,10 @@ from gatewright.kernel import canonical
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.instants import Instant
 from gatewright.ledger.records import Record
+from gatewright.operations.answers import saved_in
 from gatewright.operations.catalogue import Release
 from gatewright.operations.evidence_gathering import Gathered
+from gatewright.operations.evidence_verifier import LAST
 from gatewright.operations.grounds import Who
 from gatewright.operations.plan_records import ENDPOINT_KINDS
 from gatewright.releases.unproven import UNPROVEN
@@ -20,6 +22,8 @@ from gatewright.reports.evidence_page import Cell, Event, EvidencePage, Link, Ro
 METRICS = 400
 """Most numbers of one release that the page shows; the report has them all."""
 DAYS = 400
+VALUES, CHARACTERS = 8, 400
+"""Most values of an output, and most characters of an answer, that the page shows."""
 _FINE = {"passed": True, "skipped": None}
 _SECOND = 10**9
 
@@ -57,7 +61,7 @@ def page_of(found: Gathered, files: Mapping[str, bytes]) -> EvidencePage:
 
 
 def _witnessed(count: int, quorum: int) -> str:
-    needed = f"; {quorum} are needed" if quorum else ""
+    needed = f", of {quorum} that are needed" if quorum else ""
     return f"{'witness' if count == 1 else 'witnesses'} cosigned the log{needed}"
 
 
@@ -98,7 +102,7 @@ def _release(found: Gathered, release: Release, files: Mapping[str, bytes], who:
         f"{held} of the {len(verdict['reasons'])} rules of its policy hold; the policy asked for "
         f"{verdict['approvals_needed']} approval{'' if verdict['approvals_needed'] == 1 else 's'}."
     )
-    tables = (_approvals(found, release, who), _findings(report), _metrics(report))
+    tables = (_approvals(found, release, who, verdict), _rules(verdict), _findings(report), _metrics(report))
     proofs = (
         Link(text="report", file=f"{base}/release/report.json"),
         Link(text="verdict", file=f"{base}/release/verdict.json"),
@@ -110,17 +114,56 @@ def _release(found: Gathered, release: Release, files: Mapping[str, bytes], who:
         ref=release.ref,
         root=release.root.hex,
         sentence=sentence,
+        warnings=tuple(_warnings(found, release, who, verdict)),
         tables=tuple(each for each in tables if each.rows),
         proofs=proofs,
     )
 
 
-def _approvals(found: Gathered, release: Release, who: Who) -> Rows:
+def _warnings(found: Gathered, release: Release, who: Who, verdict: Mapping[str, Any]) -> Iterator[str]:
+    """What must not be overlooked: that a release was revoked, and which rules it does not satisfy."""
+    for each in (*found.others, *found.records):
+        if each.draft.kind == "release.revoked" and each.draft.body.get("root") == release.root.hex:
+            yield (
+                f"REVOKED on {str(each.time)[:10]} {str(each.time)[11:19]} UTC by {who.named(each.draft.actor)}, "
+                f"reason: {each.draft.body['reason']}. It answers no more; what it answered before stays proven."
+            )
+    for waived in verdict.get("waivers", ()):
+        yield (
+            f"A RULE DOES NOT HOLD AND WAS WAIVED: {waived['rule']}. {who.named(waived['principal'])} "
+            f"({waived['role']}) waived it on {waived['time'][:10]}, until {waived['until'][:10]}."
+        )
+
+
+def _rules(verdict: Mapping[str, Any]) -> Rows:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            each["rule"],
+            Word(text=each["outcome"], good=False),
+            each["what"],
+        )
+        for each in verdict["reasons"]
+        if each["outcome"] != "ok"
+    ]
+    return Rows(
+        caption="Rules of the policy that do not hold",
+        headings=("rule", "outcome", "what was found"),
+        rows=tuple(rows),
+    )
+
+
+def _approvals(found: Gathered, release: Release, who: Who, verdict: Mapping[str, Any]) -> Rows:
     kinds = {"release.approved": "approved", "release.waived": "waived a rule", "release.revoked": "revoked"}
+    waivers = {each["principal"] for each in verdict.get("waivers", ())}
     rows: list[tuple[Cell, ...]] = [
         (
             who.named(str(each.draft.body.get("principal", each.draft.actor))),
-            kinds[each.draft.kind],
+            kinds[each.draft.kind]
+            + (
+                "; does not count, who waives cannot approve"
+                if each.draft.kind == "release.approved" and each.draft.body.get("principal") in waivers
+                else ""
+            ),
             str(each.draft.body.get("role", "")),
             f"{str(each.time)[:19]}Z",
             _record_link(found, each),
@@ -192,14 +235,30 @@ def _answers(files: Mapping[str, bytes]) -> Rows:
     rows: list[tuple[Cell, ...]] = [
         (
             Link(text=name, file=name),
+            _said(files[name]),
             Link(text="proof that the log kept it", file=name.replace(".answer.", ".proof.")),
         )
         for name in sorted(files)
         if name.endswith(".answer.json")
     ]
     return Rows(
-        caption="Answers in this pack, with their receipts", headings=("answer", "proof"), rows=tuple(rows)
+        caption="Answers in this pack, with their receipts",
+        headings=("answer", "outputs", "proof"),
+        rows=tuple(rows),
     )
+
+
+def _said(content: bytes) -> str:
+    """The outputs of a saved answer, as far as they are in it as JSON."""
+    answer = saved_in(content).answer or {}
+    told = []
+    for each in answer.get("outputs") or ():
+        data = each.get("data")
+        values = ", ".join(map(str, data[:VALUES])) if isinstance(data, list) else "binary data"
+        told.append(
+            f"{each['name']}: {values}{', …' if isinstance(data, list) and len(data) > VALUES else ''}"
+        )
+    return "; ".join(told)[:CHARACTERS] or "the receipt alone"
 
 
 def _keys(found: Gathered) -> Rows:
@@ -232,7 +291,10 @@ def _keys(found: Gathered) -> Rows:
 
 
 def _witnesses(found: Gathered) -> str:
-    seen = [f"{each.witness} on {str(Instant(each.time * _SECOND))[:19]}Z" for each in found.head.cosigned]
+    seen = [
+        f"{each.witness} on {str(Instant(min(each.time, LAST) * _SECOND)).replace('T', ' ')[:16]} UTC"
+        for each in found.head.cosigned
+    ]
     size = found.head.checkpoint.size
     if seen:
         return f"The log of {size:,} records was cosigned by {' and '.join(seen)}. A witness refuses a log that was rewritten."
@@ -251,16 +313,27 @@ def _contents(files: Mapping[str, bytes]) -> Rows:
         "workers/": "the certificates of the workers that sign receipts",
         "people/": "names, each as the opening of a salted commitment in the log",
         "answers/": "saved answers with the proofs that the log kept them",
-        "crypto.cdx.json": "the cryptographic bill of materials; signed by nobody",
+        "crypto.cdx.json": "the cryptographic bill of materials: algorithms, and the ids of keys",
         "verify_evidence.py": "the verifier, one file",
-        "manifest.json": "every file of this pack with its SHA-256",
+        "manifest.": "every file of this pack with its SHA-256, and the owner's signatures over that",
     }
     rows: list[tuple[Cell, ...]] = []
     for name, what in about.items():
-        inside = [each for each in (*files, "manifest.json") if each.startswith(name)]
+        inside = [each for each in (*files, "manifest.json", "manifest.dsse.json") if each.startswith(name)]
         if inside:
             rows.append(
-                (Link(text=name, file="trust.json" if name == "trust" else name), what, _many(len(inside)))
+                (
+                    Link(
+                        text=name,
+                        file=f"{name}json"
+                        if name == "manifest."
+                        else "trust.json"
+                        if name == "trust"
+                        else name,
+                    ),
+                    what,
+                    _many(len(inside)),
+                )
             )
     return Rows(
         caption="What lies in this pack",
@@ -296,6 +369,14 @@ def _proven(found: Gathered, files: Mapping[str, bytes]) -> Iterator[tuple[str, 
 
 
 def _notes(found: Gathered) -> Iterator[str]:
+    for each in (*found.others, *found.records):
+        if each.draft.kind == "home.restored":
+            body = each.draft.body
+            lost = max(int(str(body["known"])) - int(str(body["records"])), 0)
+            yield (
+                f"This home was put back on {str(each.time)[:10]} (record {each.seq:,}): its log had "
+                f"{int(str(body['records'])):,} records then, and {f'{lost:,} later ones are missing' if lost else 'nobody is known to have seen more'}."
+            )
     if len(found.head.cosigned) < found.home.trust.quorum:
         yield (
             f"{len(found.head.cosigned)} of the {found.home.trust.quorum} witnesses that are needed cosigned this head of the log. "

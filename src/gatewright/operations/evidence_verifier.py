@@ -36,16 +36,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+LAST = 253_402_300_799  # the last second of the year 9999
 SHORT = 1_000  # bytes: only ML-DSA keys are longer
+SIGNATURES, HASH = 16, 32
 FILES, PACK_BYTES, WHOLE_BYTES = 100_000, 2**32 - 1, 2**29
 SMALL, RATIO = 2**20, 1_000  # what unpacks to more than so many times its size is a bomb
 RESOURCES = ["model.onnx", "policy.toml", "release.json", "report.json", "signature.json", "verdict.json"]
-# The first four are for people, and signed by nobody; everything else is verified.
+# The first four are for people: the owner signed them as they are; everything else is judged.
+SIGNED = ("manifest.json", "manifest.dsse.json")  # the list of all files, and the owner's signatures over it
+FOR_PEOPLE = ("README.txt", "index.html", "crypto.cdx.json", "verify_evidence.py")
 NAMES = r"README\.txt|index\.html|crypto\.cdx\.json|verify_evidence\.py|trust\.json|(answers|people|plans|trust|workers)/[^/]+"
 NAMES += r"|log/(checkpoint|(others|records)\.jsonl|proofs\.json)"
 NAMES += r"|releases/[0-9a-f]{64}/(model\.sig|release/[^/]+|statements/[^/]+)"
 TRUST_TYPE = "application/vnd.gatewright.trust+json"
-PLAN_TYPE = "application/vnd.gatewright.traffic-plan.v1+json"
+IN_TOTO = ("application/vnd.in-toto+json", "https://in-toto.io/Statement/v1")
+TIME = re.compile(r"|~|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z", re.ASCII)
 # Types of signatures on a checkpoint (C2SP signed-note, tlog-cosignature), and how such keys begin in DER.
 NOTE, COSIGNATURE, ML_DSA_44 = 1, 4, 6
 DER = {COSIGNATURE: "302a300506032b6570032100", ML_DSA_44: "30820532300b06096086480165030403110382052100"}
@@ -87,7 +92,8 @@ def raw(text: str) -> bytes:
 
 
 def by(first: str, second: str) -> bool:
-    """Whether a time (RFC 3339, UTC, with nothing behind the last digit that counts) is not after another."""
+    """Whether a time (RFC 3339, UTC, in its shortest form) is not after another; "" is before all, "~" after all."""
+    require(TIME.fullmatch(first) and TIME.fullmatch(second), "It states no time.")
     return first.rstrip("Z") <= second.rstrip("Z")
 
 
@@ -98,11 +104,12 @@ class Pack:
     """The files of a pack: their sizes and digests by name, and a way to open one."""
 
     def __init__(self, sizes: dict[str, int], opened: Any) -> None:
-        self.sizes, self.opened, self.digests = sizes, opened, dict[str, str]()
+        self.sizes, self.opened, self.digests, self.used = sizes, opened, dict[str, str](), {*FOR_PEOPLE}
 
     def read(self, name: str) -> bytes:
         """A whole file, the one that the manifest lists."""
         now.at = name
+        self.used.add(name)
         require(self.sizes.get(name, PACK_BYTES) <= WHOLE_BYTES, "The file is missing, or too large.")
         with self.opened(name) as source:
             data: bytes = source.read(WHOLE_BYTES)
@@ -121,7 +128,8 @@ def open_pack(path: Path) -> Pack:
     if path.is_file():
         source = zipfile.ZipFile(path)
         require_plain(source, source.infolist(), path.stat().st_size)
-        return Pack({each.filename: each.file_size for each in source.infolist()}, source.open)
+        files = [each for each in source.infolist() if not each.is_dir() or each.file_size]
+        return Pack({each.filename: each.file_size for each in files}, source.open)
     found = {each.relative_to(path).as_posix(): each for each in path.rglob("*")}
     odd = [name for name, each in found.items() if each.is_symlink() or not (each.is_dir() or each.is_file())]
     require(not odd, "It is a link, or no plain file.", "".join(odd[:1]))
@@ -132,9 +140,12 @@ def open_pack(path: Path) -> Pack:
 def require_plain(source: zipfile.ZipFile, members: list[zipfile.ZipInfo], size: int) -> None:
     """Plain members, one right behind the other: nothing hidden, nothing that climbs, no bomb."""
     end = total = 0
+    folders = {f"{above}/" for each in members for above in map(str, Path(each.filename).parents)}
     require(len({each.filename for each in members}) == len(members) <= FILES, "A file is in it twice.")
     for each in members:
         now.at, kind, total = each.filename[:300], each.external_attr >> 28, total + each.file_size
+        if each.is_dir() and each.file_size == 0 and each.filename in folders:
+            now.at, kind = now.at[:-1], 0
         plain = all(re.fullmatch(r"(?!\.\.?$)[\w.@-]+", part, re.ASCII) for part in now.at.split("/"))
         require(plain, "A member has a name that leads out of the pack, or that no pack has.")
         known = kind in (0, 8) and each.compress_type in (0, 8) and not each.flag_bits & ~0x0806
@@ -152,12 +163,9 @@ def check_files(pack: Pack) -> Json:
     """The manifest lists every file with its size and SHA-256, and nothing else is there."""
     manifest: Json = load(pack.read("manifest.json"))
     known = (manifest["kind"], manifest["format"]) == ("gatewright.evidence-pack", 1)
-    times = [manifest["from"], manifest["to"]]
-    known = known and all(
-        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", each) for each in times
-    )
+    known = known and by(max(manifest["from"], "1"), manifest["to"])
     require(known, "It is no manifest of format 1.")
-    for name in sorted(set(manifest["files"]) | set(pack.sizes) - {"manifest.json"}):
+    for name in sorted(set(manifest["files"]) | set(pack.sizes) - {*SIGNED}):
         now.at = name
         require(name in pack.sizes, "The file is missing from the pack.")
         require(name in manifest["files"], "The pack holds a file that its manifest does not list.")
@@ -167,6 +175,14 @@ def check_files(pack: Pack) -> Json:
         listed = {"bytes": pack.sizes[name], "sha256": pack.digests[name]}
         require(manifest["files"][name] == listed, "The file was changed.")
     return manifest
+
+
+def check_signed(pack: Pack, trust: Json) -> None:
+    """Both release keys signed the manifest, and so every file, as it is."""
+    envelope = Envelope(pack.read(SIGNED[1]))
+    kind, said, subjects = statement(envelope)
+    same = (kind, subjects) == ("urn:gatewright:evidence-pack:v1", [sha256(pack.read(SIGNED[0]))])
+    require(same and envelope.vouched(trust, said["time"]), "The owner did not sign this pack as it is.")
 
 
 def load(data: bytes, *, ours: bool = True) -> Any:
@@ -217,6 +233,7 @@ class Envelope:
 
     def __init__(self, data: bytes, found: Json | None = None) -> None:
         found = found or load(data)
+        require(len(found["signatures"]) <= SIGNATURES, "It has too many signatures.")
         self.type, self.payload, self.digest = found["payloadType"], raw(found["payload"]), sha256(data)
         self.signatures = [(each["keyid"], raw(each["sig"])) for each in found["signatures"]]
         sizes = (len(self.type), self.type.encode(), len(self.payload), self.payload)
@@ -236,7 +253,7 @@ class Envelope:
         standing = [pair for pair in trust["pairs"] if not pair["revoked"]]
         held = [
             pair for pair in standing if self.signed_by(*pair["keys"])
-        ]  # of every pair, so that none is a forgery
+        ]  # each is looked at: none is a forgery
         return any(by(time, pair["until"]) for pair in held)
 
 
@@ -251,29 +268,28 @@ def check_trust(pack: Pack, fingerprint: str) -> Json:
     versions = [pack.read(names[0])]
     for name in names[1:]:
         versions.append(next_version(load(versions[-1]), Envelope(pack.read(name))))
-    require(versions[-1] == pack.read("trust.json"), "The steps lead to other keys.")
+    same = versions[-1] == pack.read("trust.json")
+    require(same, "This trust.json is not the one that the signed steps end in.")
     found = [sha256(each) for each in versions]
     known = any(each.startswith(fingerprint) for each in found)
     require(known, f"The keys are not those you expect: their fingerprint is {found[-1]}.")
-    first: Json = {"quorum": 0, "witnesses": [], "revoked-workers": [], "past": [], "expires": "~"}
-    trust: Json = {**first, **load(versions[-1])}  # the first format has no more than its keys
+    empty: Json = {"witnesses": [], "revoked-workers": [], "past": []}  # the first format has only keys
+    trust: Json = {**empty, "quorum": 0, "expires": "~", "version": 1, **load(versions[-1])}
     now_set = {**trust, "until": trust["expires"], "records": 0, "revoked": []}
     trust["sets"] = [now_set, *reversed(trust["past"])]
-    gone = {
-        each["keys"][name]
-        for each in trust["past"]
-        for part in each["revoked"]
-        for name in (part, f"{part}-pq")
-    }
+    revoked = [(each["keys"], part) for each in trust["past"] for part in each["revoked"]]
+    gone = {keys[name] for keys, part in revoked for name in (part, f"{part}-pq")}
     alone = len(set(trust["keys"].values())) == len(trust["keys"]) and not gone & set(trust["keys"].values())
+    once = [each.split("+", 2)[2] for each in trust["witnesses"]]
+    alone = alone and len(set(once)) == len(once)
     require(alone, "A key that was revoked is in force again, or one stands in two places.")
-    pairs: Json = {}
+    pairs: dict[Any, Json] = {}
     for each in trust["sets"]:
         keys = (each["keys"]["release"], each["keys"]["release-pq"])
         last = {"until": each["until"], "records": each["records"], "revoked": keys[0] in gone}
         pairs.setdefault(keys, {"keys": keys, **last})
         each["log revoked"] = each["keys"]["log"] in gone
-    return {**trust, "pairs": list(pairs.values())}
+    return {**trust, "pairs": list(pairs.values()), "found": found}
 
 
 def next_version(before: Json, step: Envelope) -> bytes:
@@ -283,19 +299,13 @@ def next_version(before: Json, step: Envelope) -> bytes:
         roots = (keys.get("root", keys["release"]), keys.get("root-pq", keys["release-pq"]))
         require(step.signed_by(*roots), "The root keys did not sign this change of the keys.")
     follows = (step.type, after["version"]) == (TRUST_TYPE, before.get("version", 1) + 1)
-    require(
-        follows and by(before.get("made", ""), after["made"]), "It does not follow from the version before."
-    )
+    follows = follows and by(before.get("made", ""), after["made"])
+    require(follows, "It does not follow from the version before.")
     past, gone = list(before.get("past", [])), before.get("revoked-workers", [])
-    speaking = [
-        (
-            each["origin"],
-            {name: each["keys"].get(name, "") for name in ("log", "log-pq", "release", "release-pq")},
-        )
-        for each in (before, after)
-    ]
-    if speaking[0] != speaking[1]:  # the keys of the version before stand last in the past of this one
-        past.append({**after["past"][-1], "origin": speaking[0][0], "keys": speaking[0][1], "revoked": []})
+    names = ("log", "log-pq", "release", "release-pq")
+    spoke, speak = ({name: each["keys"].get(name, "") for name in names} for each in (before, after))
+    if (before["origin"], spoke) != (after["origin"], speak):  # then they stand last in the past of this one
+        past.append({**after["past"][-1], "origin": before["origin"], "keys": spoke, "revoked": []})
     kept = len(past) == len(after["past"]) and after["revoked-workers"][: len(gone)] == gone
     for old, new in zip(past, after["past"], strict=False):
         kept = kept and {**old, "revoked": new["revoked"]} == new and {*old["revoked"]} <= {*new["revoked"]}
@@ -315,19 +325,20 @@ class Log:
     def __init__(self, size: int, root: bytes) -> None:
         self.size, self.root, self.first, self.stop, self.seen = size, root, 0, 0, dict[str, str]()
         self.records, self.nodes = dict[int, Json](), dict[tuple[int, int], bytes]()
-        self.kinds = dict[str, list[Json]]()
+        self.kinds, self.segments = dict[str, list[Json]](), dict[str, list[Json]]()
 
-    def of(self, *kinds: str, **body: str) -> list[Json]:
+    def of(self, *kinds: str, **body: Any) -> list[Json]:
         """The records of these kinds (``endpoint.``: a group) whose bodies say this, in their order."""
         groups = [group for kind, group in self.kinds.items() if kind.startswith(kinds)]
         found = sorted((each for group in groups for each in group), key=lambda each: int(each["seq"]))
         return [each for each in found if body.items() <= {n: each["body"].get(n) for n in body}.items()]
 
 
-def check_head(data: bytes, trust: Json) -> Log:
+def check_head(data: bytes, trust: Json, *, kept: bool = False) -> Log:
     """A checkpoint that both log keys of one key set signed, and the cosignatures of the known witnesses.
 
-    Of revoked log keys it counts only where enough witnesses, one at least, cosigned it before.
+    Keys of the past count for the records of their time; of revoked ones a head counts only where enough
+    witnesses, one at least, cosigned it before. One that was kept proves nothing by itself, and convicts nobody.
     """
     text, _, lines = data.decode().rpartition("\n\n")
     origin, size, root = text.split("\n")
@@ -352,17 +363,22 @@ def check_head(data: bytes, trust: Json) -> Log:
     for name, _, key in (witness.split("+", 2) for witness in trust["witnesses"]):
         kind, *public = raw(key)
         cosigned.setdefault(name, []).append(lines_of(name, kind, bytes.fromhex(DER[kind]) + bytes(public)))
-    for name, own in cosigned.items():  # a witness counts when each of its keys signed
-        if all(own):
-            time = max(int.from_bytes(line[:8]) for each in own for line in each)
+    for name, marks in cosigned.items():  # a witness counts when each of its keys signed
+        if all(marks):
+            time = min(max(int.from_bytes(line[:8]) for each in marks for line in each), LAST)
             log.seen[name] = f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
     for each in (each for each in trust["sets"] if each["origin"] == origin):
         keys = [(NOTE, each["keys"]["log"]), (ML_DSA_44, each["keys"].get("log-pq"))]
-        lines = [lines_of(origin, kind, raw(key)) for kind, key in keys if key]
-        if all(lines):
+        marks = [lines_of(origin, kind, raw(key)) for kind, key in keys if key]
+        if any(marks):
+            require(all(marks), "One of the log's keys did not sign it.")
             early = sum(by(time, each["until"]) for time in log.seen.values())
-            counts = not each["log revoked"] or early >= max(1, trust["quorum"])
-            require(counts, "The log keys that signed it were revoked.")
+            revoked = each["log revoked"] and early < max(1, trust["quorum"])
+            if kept and revoked:
+                raise Missing("The kept checkpoint cannot be compared: its keys were revoked; who made it?")
+            require(not revoked, "The log keys that signed it were revoked.")
+            timely = kept or each["keys"]["log"] == trust["keys"]["log"] or log.size <= each["records"]
+            require(timely, "It has more records than the log had when its keys were replaced.")
             return log
     raise Broken("The log's keys did not sign it.", now.at)
 
@@ -378,9 +394,11 @@ def parting(size: int) -> int:
 
 
 def path_root(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes:
-    """The root to which a path leads from leaf ``index`` of ``size`` (RFC 9162, 2.1.3.1); none where it does not fit."""
-    if size <= 1 or not path:
-        return leaf if (index, size) == (0, 1) and not path else b""
+    """The root to which a path leads from leaf ``index`` of ``size`` (RFC 9162, 2.1.3.1); Broken where it does not fit."""
+    fits = type(index) is type(size) is int and 0 <= index < size and bool(path) == (size > 1)
+    require(fits and all(len(each) == HASH for each in path), "A path does not fit its place.")
+    if size == 1:
+        return leaf
     if index < parting(size):
         return node_hash(path_root(leaf, index, parting(size), path[:-1]), path[-1])
     return node_hash(path[-1], path_root(leaf, index - parting(size), size - parting(size), path[:-1]))
@@ -406,24 +424,37 @@ def check_log(pack: Pack, manifest: Json, trust: Json) -> Log:
     """
     log = check_head(pack.read("log/checkpoint"), trust)
     log.first, log.stop = manifest["first"], manifest["stop"]
+    fits = type(log.first) is type(log.stop) is int and 0 <= log.first <= log.stop <= log.size
+    require(fits, "It names impossible records.", "manifest.json")
     if len(log.seen) < trust["quorum"]:
         now.unverified.append(f"the witnesses: {len(log.seen)} saw it, {trust['quorum']} should have")
     for name in ("log/records.jsonl", "log/others.jsonl"):
-        for line, leaf in enumerate(pack.read(name).split(b"\n")[:-1], log.first):
+        data = pack.read(name)
+        whole = data.count(b"\n") <= log.size and data[-1:] in (b"", b"\n")
+        require(whole, "It has more lines than the log has records, or its last line has no end.")
+        for line, leaf in enumerate(data.split(b"\n")[:-1], log.first):
             record = load(leaf)
             seq = line if name == "log/records.jsonl" else record["seq"]
             now.at, before = f"{name}: record {seq}", log.records.get(seq - 1, record)
-            fits = record["seq"] == seq < log.size and record["v"] == 1 and seq not in log.records
-            require(fits, f"Record {record['seq']} stands in the place of another.")
+            fits = type(seq) is int and 0 <= seq == record["seq"] < log.size
+            fits = fits and record["v"] == 1 and seq not in log.records
+            require(fits, f"Record {seq} is missing, or record {record['seq']} stands in its place.")
             require(by(before["time"], record["time"]), "Time goes backwards.")
             log.records[seq], log.nodes[seq, seq + 1] = record, hashlib.sha256(b"\0" + leaf).digest()
             log.kinds.setdefault(record["kind"], []).append(record)
-    gap = [seq for seq in range(log.first, log.stop) if seq not in log.records][:1]
-    require(not gap, "A record of the span is missing.", f"log/records.jsonl: record {gap}")
-    rest = iter([bytes.fromhex(text) for text in load(pack.read("log/proofs.json"))["hashes"]])
+            log.segments.setdefault(record["body"].get("id", ""), []).append(record)
+    gap = next((seq for seq in range(log.first, log.stop) if seq not in log.records), None)
+    require(gap is None, f"Record {gap} is missing.", f"log/records.jsonl: record {gap}")
+    hashes = [bytes.fromhex(text) for text in load(pack.read("log/proofs.json"))["hashes"]]
+    require(all(len(each) == HASH for each in hashes), "A hash has another length.")
+    rest = iter(hashes)
     now.at = f"log: records {log.first} to {log.stop - 1}"
     same = tree_root(0, log.size, sorted(log.records), log, rest) == log.root
+    same = same and next(rest, None) is None
     require(same, f"The checkpoint of {log.size} is of other records: one was changed, removed or put in.")
+    newest = max((each["body"]["version"] for each in log.of("trust.changed")), default=1)
+    older = f"These keys are older than this log, which has version {newest} of them."
+    require(newest <= trust["version"], older, "trust.json")
     early = log.first == 0 or not by(manifest["from"], log.records[log.first]["time"])
     late = log.stop == log.size or not by(log.records[log.stop - 1]["time"], manifest["to"])
     require(early and late, "The records do not reach over the whole span.", "manifest.json")
@@ -435,9 +466,13 @@ def check_log(pack: Pack, manifest: Json, trust: Json) -> Log:
 
 def check_kept(data: bytes, log: Log, trust: Json) -> str:
     """The log of the pack begins with what you kept."""
-    kept = check_head(data, trust)
+    try:
+        kept = check_head(data, trust, kept=True)
+    except (IndexError, ValueError):
+        raise Missing("The kept checkpoint cannot be read.") from None
     if not (log.first <= kept.size <= log.stop or kept.size in (0, log.size)):
-        raise Missing(f"The kept checkpoint of {kept.size} records cannot be compared by this pack.")
+        why = " The home was put back since, and records are missing." if log.of("home.restored") else ""
+        raise Missing(f"The kept checkpoint of {kept.size} records cannot be compared by this pack.{why}")
     root = tree_root(0, kept.size, sorted(log.records), log, iter(())) if kept.size else kept.root
     require(root == kept.root, "The log does not begin with what you kept: one of them was rewritten.")
     return f"Log: it begins with the {kept.size} records of the checkpoint that you kept."
@@ -465,9 +500,8 @@ def check_workers(pack: Pack, trust: Json) -> dict[str, Json]:
     for name in pack.under("workers/"):
         envelope = Envelope(pack.read(name))
         kind, said, subjects = statement(envelope)
-        known = re.fullmatch("urn:gatewright:worker-key:v[12]", kind) and subjects == [
-            sha256(raw(said["key"]))
-        ]
+        known = re.fullmatch("urn:gatewright:worker-key:v[12]", kind) is not None
+        known = known and subjects == [sha256(raw(said["key"]))]
         require(known and said["origin"] in origins, "It certifies no worker of this home.")
         timely = envelope.vouched(trust, said["valid-from"])
         require(timely, "Release keys that count did not sign it, or not in their time.")
@@ -478,9 +512,5 @@ def check_workers(pack: Pack, trust: Json) -> dict[str, Json]:
 def statement(envelope: Envelope) -> tuple[str, Json, list[str]]:
     """The kind of an in-toto statement, what it says, and the digests of what it is about."""
     said = load(envelope.payload)
-    form = (envelope.type, said["_type"]) == (
-        "application/vnd.in-toto+json",
-        "https://in-toto.io/Statement/v1",
-    )
-    require(form, "It is no statement.")
+    require((envelope.type, said["_type"]) == IN_TOTO, "It is no statement.")
     return said["predicateType"], said["predicate"], [each["digest"]["sha256"] for each in said["subject"]]

@@ -78,10 +78,30 @@ def _too_large(path: Path, limit: int) -> BadInput:
 def read_file(path: Path, *, limit: int = FILE_BYTES) -> bytes:
     """The bytes of a regular file of at most ``limit`` bytes."""
     with _regular(path) as source:
-        content = source.read(limit + 1)
+        size = os.fstat(source.fileno()).st_size  # a hint: asked for is what there is, never the limit
+        try:
+            content = source.read(min(size, limit) + 1)
+            if len(content) > size:  # it grew, or says that it is empty, as files of the kernel do
+                content += _rest(source, limit + 1 - len(content))
+        except MemoryError:
+            raise DependencyFailed(
+                "operations.memory",
+                f"{path} does not fit into memory.",
+                why=f"It has {size:,} bytes.",
+                next="Try again where more memory is free.",
+            ) from None
     if len(content) > limit:
         raise _too_large(path, limit)
     return content
+
+
+def _rest(source: BufferedReader, most: int) -> bytes:
+    """What is left, at most ``most`` bytes of it."""
+    parts = []
+    while most > 0 and (part := source.read(min(BLOCK_BYTES, most))):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
 
 
 def digest_file(path: Path, *, limit: int = FILE_BYTES) -> Digest:

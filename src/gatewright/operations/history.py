@@ -16,8 +16,9 @@ from gatewright.deployments.plan import WHOLE, EndpointPlan
 from gatewright.deployments.wording import bound_text
 from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.digests import Digest
-from gatewright.kernel.errors import Misuse, Tampered
+from gatewright.kernel.errors import BadInput, Misuse, Tampered
 from gatewright.kernel.instants import Instant
+from gatewright.kernel.plurals import advisories, many
 from gatewright.ledger.records import Record
 from gatewright.operations.catalogue import WITHDRAWN, ApiKeyEntry, Endpoint, read
 from gatewright.operations.grounds import Grounds, Noted, Who, grounds
@@ -39,9 +40,24 @@ ACTS = {
     "key.limited": "key limited",
     "key.revoked": "key revoked",
     "plan.renewed": "plan renewed",
+    "release.waived": "rule waived",
+    "trust.changed": "keys changed",
+    "worker.certified": "worker key",
+    "advisories.imported": "advisories",
+    "home.restored": "put back",
 }
-"""The kinds of records that change a plan, or take a release back, and what people call the act."""
+"""The kinds of records that change a plan, or on whose word and keys it rests, and what people call the act."""
 REVOKED = "release.revoked"
+WORKER_KEY = "worker.certified"
+BESIDE_PLANS = (
+    REVOKED,
+    "release.waived",
+    "trust.changed",
+    WORKER_KEY,
+    "advisories.imported",
+    "home.restored",
+)
+"""What ``between`` tells besides the changes of plans."""
 PAGE = 4
 """Earlier changes that one look-up brings."""
 WALKED = 16
@@ -151,10 +167,19 @@ class Then:
 
 
 def moment_in(text: str, now: Instant) -> Instant:
-    """A moment as people write it: RFC 3339, a date (its start, UTC), or ``3 days ago``."""
+    """A moment as people write it: RFC 3339, a date (its start, UTC), ``now``, or ``3 days ago``."""
+    if text.strip() == "now":
+        return now
     ago = _AGO.fullmatch(text.strip())
     if ago is None:
-        return Instant.parse(text)
+        try:
+            return Instant.parse(text)
+        except BadInput as error:
+            raise BadInput(
+                error.code,
+                error.refusal.what,
+                next="Write 2026-03-03T14:05:00Z, 2026-03-03, now, or '3 days ago' (seconds to weeks).",
+            ) from None
     return Instant(now.ns - int(ago[1]) * _SECONDS[ago[2]] * _NS)
 
 
@@ -194,7 +219,10 @@ def every_change(home: Home, *, endpoint: str = "") -> Iterator[Act]:
 
 
 def between(home: Home, start: Instant, stop: Instant, *, endpoint: str = "") -> Iterator[Act]:
-    """Every change of the plan from ``start`` to ``stop``, both inclusive, oldest first, in words."""
+    """Every change from ``start`` to ``stop``, both inclusive, oldest first, in words.
+
+    That is: of the plan, of keys, and what else bears on what may answer (:data:`BESIDE_PLANS`).
+    """
     if stop < start:
         raise Misuse(
             "operations.window",
@@ -202,14 +230,14 @@ def between(home: Home, start: Instant, stop: Instant, *, endpoint: str = "") ->
             next="Name the earlier time first: --between FROM TO",
         )
     first = home.archive.position(Instant(start.ns - 1))
-    return _acts(home, home.archive.history((*PLAN_KINDS, REVOKED), stop, start=first), endpoint)
+    return _acts(home, home.archive.history((*PLAN_KINDS, *BESIDE_PLANS), stop, start=first), endpoint)
 
 
 def _acts(home: Home, records: Iterator[Record], endpoint: str) -> Iterator[Act]:
     who = Who(home)
     for record in records:
         kind, draft = record.draft.kind, record.draft
-        if endpoint in ("", draft.body.get("endpoint", "")):
+        if endpoint in ("", draft.body.get("endpoint", "")) and (kind != WORKER_KEY or _is_new(home, record)):
             yield Act(
                 record=record.seq,
                 time=str(record.time),
@@ -222,8 +250,39 @@ def _acts(home: Home, records: Iterator[Record], endpoint: str) -> Iterator[Act]
             )
 
 
+def _is_new(home: Home, record: Record) -> bool:
+    """Whether a worker's certificate is of another key than before; the others only give one more time."""
+    before = home.archive.newest((WORKER_KEY,), below=record.seq)
+    return bool(before) and not home.archive.newest(
+        (WORKER_KEY,), below=record.seq, subject=record.draft.subject
+    )
+
+
+def _beside(kind: str, body: JsonObject) -> str:
+    """What a record says that changed no plan itself; empty for the others."""
+    if kind == WORKER_KEY:
+        return f"the worker signs with a new key, {str(body['key'])[:12]}"
+    if kind == "trust.changed":
+        return f"version {body['version']} of the public keys: {body['what']}"
+    if kind == "release.waived":
+        return f"a rule of {body['ref']} was waived until {str(body['until'])[:10]}: {body['rule']}"
+    if kind == "advisories.imported":
+        known, added = advisories(int(str(body["count"]))), int(str(body["added"]))
+        return f"{known} known from then on, {added:,} of them new"
+    if kind == "home.restored":
+        lost = f"; {many(gone, 'record')} lost" if (gone := _lost(body)) > 0 else ""
+        return f"the home was put back to {many(int(str(body['records'])), 'record')}{lost}; the log goes on as {body['continues']}"
+    return ""
+
+
+def _lost(body: JsonObject) -> int:
+    return int(str(body["known"])) - int(str(body["records"]))
+
+
 def _what(record: Record) -> str:
     kind, body = record.draft.kind, record.draft.body
+    if beside := _beside(kind, body):
+        return beside
     if kind == "plan.renewed":
         return f"the plan was signed again; it is good until {str(body['expires'])[:10]}"
     if kind == REVOKED:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from gatewright.deployments.deployment import DAY
 from gatewright.kernel.errors import Misuse
 from gatewright.kernel.instants import Instant
+from gatewright.operations.files import file_failures
 from gatewright.operations.home import Home
 from gatewright.operations.trust_files import versions
 from gatewright.operations.workers import certified_here, in_use
@@ -20,13 +22,16 @@ IN_FORCE = "in force"
 RETIRED = "retired"
 REVOKED = "revoked"
 EXPIRED = "expired"
+DATA_KEY_PLACE = "keys/data.key"
+DATA_ALGORITHM = "aes-256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HomeKeyEntry:
     """One key: its role, algorithm and id; from when until when (empty: not stated) and its state.
 
-    ``here`` says whether its private half lies in the home, where that is known.
+    The data key signs nothing, so it has no public half and no id; its time is that of its file, for no record
+    tells it. ``here`` says whether its private half lies in the home, where that is known.
     """
 
     role: str
@@ -39,8 +44,8 @@ class HomeKeyEntry:
 
 
 def home_keys(home: Home) -> tuple[HomeKeyEntry, ...]:
-    """Every key of the home: root, release, log and worker, those in force first."""
-    found = [*_of_trust(home), *_workers(home)]
+    """Every key of the home: root, release, log, worker and data, those in force first."""
+    found = [*_of_trust(home), *_workers(home), _data(home)]
     return tuple(sorted(found, key=lambda each: each.state != IN_FORCE))
 
 
@@ -108,10 +113,14 @@ def _root_is_here(home: Home) -> bool:
 
 def _workers(home: Home) -> Iterator[HomeKeyEntry]:
     using = in_use(home.folder, home.trust)
-    for worker in sorted(certified_here(home.folder, home.trust), key=lambda each: each.valid_from):
+    known = sorted(certified_here(home.folder, home.trust), key=lambda each: each.valid_from)
+    followed = [each.valid_from for each in known[1:]]
+    for worker, following in zip_longest(known, followed):
         gone = home.trust.revoked_worker(worker.public.id)
         until: Instant | None = worker.valid_until
         state = IN_FORCE if worker == using else RETIRED
+        if state == RETIRED and following is not None:  # another one signs from then on
+            until = following if until is None else min(until, following)
         if gone is not None:
             state, until = REVOKED, gone.time
         yield HomeKeyEntry(
@@ -122,6 +131,22 @@ def _workers(home: Home) -> Iterator[HomeKeyEntry]:
             until="" if until is None else str(until),
             state=state,
         )
+
+
+def _data(home: Home) -> HomeKeyEntry:
+    place = home.folder / DATA_KEY_PLACE
+    here = place.is_file()
+    with file_failures("look at the data key", place):
+        since = Instant(place.stat().st_mtime_ns) if here else None
+    return HomeKeyEntry(
+        role="data",
+        algorithm=DATA_ALGORITHM,
+        id="",
+        since="" if since is None else str(since),
+        until="",
+        state=IN_FORCE,
+        here=None if here else False,
+    )
 
 
 def keys_warning(trust: TrustRoot, now: Instant) -> str:

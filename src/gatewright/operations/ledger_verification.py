@@ -6,17 +6,17 @@ what was verified.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gatewright.kernel import canonical
 from gatewright.kernel.digests import Digest
-from gatewright.kernel.errors import GatewrightError, Refusal, Tampered
+from gatewright.kernel.errors import GatewrightError, Misuse, Refusal, Tampered
 from gatewright.ledger.audit import audit_under
 from gatewright.ledger.checkpoints import Checkpoint
 from gatewright.ledger.records import Record
-from gatewright.operations.catalogue import Segment, read
+from gatewright.operations.catalogue import Segment, TrustChanged, read
 from gatewright.operations.projections import project
-from gatewright.operations.trust_files import TRUST_FILE
+from gatewright.operations.trust_files import TRUST_CHANGED, TRUST_FILE
 from gatewright.operations.verify import Verified
 from gatewright.releases.heads import open_head
 from gatewright.releases.trust import TrustRoot
@@ -60,20 +60,47 @@ def key_history(
 ) -> Verified:
     """Verify that the versions of the public keys, each of which follows, are those that the ledger recorded."""
     records = [Record.decode(leaf).draft for leaf, _ in leaves]
-    recorded = [str(draft.body["trust"]) for draft in records if draft.kind == "trust.changed"]
+    recorded = [str(draft.body["trust"]) for draft in records if draft.kind == TRUST_CHANGED]
     if [each.fingerprint().hex for each in known[1:]] != recorded or known[-1] != trust:
-        raise Tampered(
-            "operations.trust-not-recorded",
-            "The versions of the public keys are not those that the ledger recorded.",
-            why="The keys or the ledger were put back to an older state, or replaced.",
-            next=f"Restore the newest ledger.db, {TRUST_FILE} and trust/.",
-            place=TRUST_FILE,
-        )
+        raise not_recorded()
     return Verified(
         kind="keys",
         sentence=f"Version {trust.version} of the public keys follows by signed steps from the first, as recorded.",
         facts={"version": trust.version, "fingerprint": trust.fingerprint().hex, "eras": len(trust.past)},
     )
+
+
+def not_recorded() -> Tampered:
+    """The refusal of public keys that are not those of the records."""
+    return Tampered(
+        "operations.trust-not-recorded",
+        "The versions of the public keys are not those that the ledger recorded.",
+        why="The keys or the ledger were put back to an older state, or replaced.",
+        next=f"Restore the newest ledger.db, {TRUST_FILE} and trust/.",
+        place=TRUST_FILE,
+    )
+
+
+def require_newest_keys(leaves: Iterable[bytes], trust: TrustRoot) -> None:
+    """Compare the changes of the public keys that records tell of with the version that is trusted.
+
+    Raises Misuse where that is older, because what was revoked since would still count, and Tampered
+    where it is another version of the same number.
+    """
+    for leaf in leaves:
+        draft = Record.decode(leaf).draft
+        if draft.kind != TRUST_CHANGED:
+            continue
+        entry = read(TrustChanged, draft.body)
+        if entry.version > trust.version:
+            raise Misuse(
+                "operations.trust-behind",
+                f"The keys that you trust are version {trust.version}; the log records version {entry.version}.",
+                why="Keys that were revoked since would still count.",
+                next=f"Get the newer {TRUST_FILE}, or the folder that also holds the signed steps in trust/, and verify with that.",
+            )
+        if entry.version == trust.version and entry.trust != trust.fingerprint():
+            raise not_recorded()
 
 
 def projections(

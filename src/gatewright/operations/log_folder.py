@@ -16,6 +16,7 @@ from gatewright.ledger.proofs import (
     inclusion_from,
     verify_consistency,
 )
+from gatewright.ledger.records import Record
 from gatewright.ledger.tiles import (
     BUNDLE_BYTES,
     CHECKPOINT_FILE,
@@ -31,7 +32,9 @@ from gatewright.ledger.tiles import (
 )
 from gatewright.ledger.tree import HASH_BYTES, leaf_hash, verify_inclusion
 from gatewright.operations.files import file_failures, read_file
+from gatewright.operations.ledger_verification import require_newest_keys
 from gatewright.operations.log_pass import Doubt, Progress, Reading, say_nothing, whole
+from gatewright.operations.trust_files import TRUST_CHANGED
 from gatewright.operations.verify import Verified
 from gatewright.operations.witnessed import WITNESSED_FILE, told
 from gatewright.releases.heads import Head, open_head
@@ -39,6 +42,7 @@ from gatewright.releases.trust import TrustRoot
 
 TILE_BYTES = TILE_WIDTH * HASH_BYTES
 PROBLEMS = 20
+CHANGED = TRUST_CHANGED.encode()
 NOWHERE = float("inf")
 
 Widths = Mapping[tuple[int, int], Sequence[int]]
@@ -221,25 +225,20 @@ def verify_log(
     """Verify a log as static files: every entry, the tiles over them, the signed checkpoint.
 
     The log must extend each of ``kept``. ``say`` is told how many records of how many were read.
-    Raises Tampered with the first record that does not hold, and BadInput for a kept checkpoint that
-    is malformed.
+    Raises Tampered with the first record that does not hold, BadInput for a kept checkpoint that
+    is malformed, and Misuse where the public keys are older than the log, or a kept checkpoint proves nothing.
     """
     _, head = read_head(folder, trust)
     found = tiles_in(folder)
     tiles = _quickly(folder, head.checkpoint, found, say)
     if tiles is None:
         tiles = _carefully(folder, head.checkpoint, found)
-    behind = _witnessed(folder)
-    require_extends(
-        folder,
-        head.checkpoint,
-        [(each, open_head(each.note, trust, revoked_too=True).checkpoint) for each in (*kept, *behind)],
-    )
-    seen = told(
-        trust,
-        [head, *(open_head(each.note, trust, revoked_too=True) for each in behind)],
-        head.checkpoint.size,
-    )
+    require_newest_keys(_last_change(folder, head.checkpoint.size), trust)
+    behind = [one for one in _opened(_witnessed(folder), trust) if not one[1].unproven]
+    held = _opened(kept, trust)
+    _require_comparable(held)
+    require_extends(folder, head.checkpoint, [(each, old.checkpoint) for each, old in (*held, *behind)])
+    seen = told(trust, [head, *(older for _, older in behind)], head.checkpoint.size)
     also = " It extends what you kept." if kept else ""
     return Verified(
         kind="log",
@@ -255,6 +254,33 @@ def verify_log(
             "witnessed": seen.facts,
         },
     )
+
+
+def _opened(kept: Sequence[Kept], trust: TrustRoot) -> list[tuple[Kept, Head]]:
+    return [(each, open_head(each.note, trust, revoked_too=True)) for each in kept]
+
+
+def _require_comparable(kept: Sequence[tuple[Kept, Head]]) -> None:
+    """Raise Misuse for a kept head that anybody may have signed: whatever it says convicts nobody."""
+    for _, head in kept:
+        if head.unproven:
+            raise Misuse(
+                "operations.kept-revoked",
+                f"The kept checkpoint of {head.checkpoint.size:,} records cannot be compared.",
+                why="It is signed with log keys that were revoked since, and no witness cosigned it before that: "
+                "somebody else may have made it.",
+                next="Compare a checkpoint that witnesses cosigned, or one of the keys of now. The log was verified without it.",
+            )
+
+
+def _last_change(folder: Path, size: int) -> Sequence[bytes]:
+    """The newest record in a verified log of a change of the public keys; nothing where there is none."""
+    for tile in reversed(tuple(bundles_of(size))):
+        data = read_file(folder / tile.path(), limit=BUNDLE_BYTES)
+        for leaf in reversed(split_bundle(data, tile.width)[0] if CHANGED in data else ()):
+            if CHANGED in leaf and Record.decode(leaf).draft.kind == TRUST_CHANGED:
+                return (leaf,)
+    return ()
 
 
 def _witnessed(folder: Path) -> Sequence[Kept]:

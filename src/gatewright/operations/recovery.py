@@ -33,12 +33,19 @@ from gatewright.operations.forks import FORK_FILE, RESTORED_FILE, Fork, found
 from gatewright.operations.home import Home
 from gatewright.operations.plans import current_plan, entry_of, publish, signed
 from gatewright.operations.trust_changes import RootPair, change_trust, following_version
+from gatewright.operations.trust_files import steps_beyond
 from gatewright.operations.users import person
 from gatewright.releases.heads import open_head
 from gatewright.releases.trust import TrustRoot
 
 PLANS_SKIPPED = 1_000
 """Plans that may have been published after the state that was put back, where nobody says how many."""
+
+REVOKED_AGAIN = (
+    "What was revoked since the state that was put back is in force again. Releases answer again: revoke them "
+    "again with 'gatewright release revoke'. Keys count again: then run 'gatewright key rotate' with log, release or worker, "
+    "and --compromised."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +94,7 @@ def recover(home: Home, *, name: str, reason: str, root: RootPair | None = None)
         body=body_of(entry),
         commitments={"reason": home.conceal(reason.encode())},
     )
+    newest = steps_beyond(home.trust, home.folder)
     segments = _reenter(home)
     fresh = change_trust(
         home,
@@ -104,8 +112,16 @@ def recover(home: Home, *, name: str, reason: str, root: RootPair | None = None)
         missing=fork.missing,
         segments=segments,
         stopped=stopped,
-        look=tuple(_look(fork)),
+        look=(*_revoked_since(home.trust, newest), *_look(fork, fresh.trust)),
     )
+
+
+def still_to_look(trust: TrustRoot) -> str:
+    """What a person should look at since the home was put back; nothing once keys were rotated after that.
+
+    The last key set of the past has another origin for as long as nothing but the recovery ended it.
+    """
+    return REVOKED_AGAIN if trust.past and trust.past[-1].origin != trust.origin else ""
 
 
 def next_origin(trust: TrustRoot) -> str:
@@ -180,14 +196,35 @@ def _free(place: Path) -> Path:
     return place if not place.exists() else place.with_name(f"again-{place.name}")
 
 
-def _look(fork: Fork) -> Iterator[str]:
-    """What a person should look at, because the ledger no longer knows it."""
+def _revoked_since(before: TrustRoot, newest: TrustRoot) -> Iterator[str]:
+    """Which keys were revoked in versions that the home was put back from, where their steps are still here."""
+    parts = {part for era in newest.past[len(before.past) :] for part in era.revoked}
+    if len(newest.revoked_workers) > len(before.revoked_workers):
+        parts.add("worker")
+    for part in sorted(parts):
+        yield (
+            f"Version {newest.version} of the public keys says that the {part} keys were revoked; they are in force "
+            f"again: gatewright key rotate {part} --compromised"
+        )
+
+
+def _look(fork: Fork, trust: TrustRoot) -> Iterator[str]:
+    """What a person has to do or look at, because others or the ledger do not know it."""
+    names = sorted({key.name for key in trust.witness_keys})
+    if names:
+        yield (
+            f"Witnesses: give .gatewright/trust.json to {' and '.join(names)} (gatewright witness trust FOLDER "
+            "trust.json); until then they do not know the log under its new name and answer 404. Then: gatewright collect"
+        )
+    yield f"Verifiers: tell them the new fingerprint, by another way: {trust.fingerprint().hex}"
+    yield "Evidence: exports and packs made before end where the home was put back; make new ones."
     if fork.plan is None:
         yield "API keys: one that was revoked since is good again, one that was made since is not. See: gatewright key list ENDPOINT"
         yield "Endpoints: a rollback or a stop since then is undone. See: gatewright status"
     else:
         yield "Endpoints that stood differently are stopped; put them right, then: gatewright resume ENDPOINT"
         yield from _lost(fork.plan)
+    yield REVOKED_AGAIN
     yield "People who were added since must be added again; approvals and releases made since are gone."
 
 

@@ -77,6 +77,12 @@ def waivers(home: Home, root: Digest) -> tuple[WaiverEntry, ...]:
     return tuple(catalogue.every(home, "waivers", WaiverEntry, f"{root.hex}/"))
 
 
+def approvers(home: Home, root: Digest) -> int:
+    """How many people approved a root; whoever waived a rule of it does not count."""
+    authors = {entry.principal for entry in waivers(home, root)}
+    return len({entry.principal for entry in approvals(home, root)} - authors)
+
+
 def export(home: Home, text: str, folder: Path) -> Path:
     """Write a release for the outside: the folder, its bundle, the statements and the trust root.
 

@@ -30,7 +30,8 @@ from gatewright.operations.home import Home
 from gatewright.operations.home_keys import keys_warning
 from gatewright.operations.keys import keys
 from gatewright.operations.plans import current_plan
-from gatewright.operations.released import approvals
+from gatewright.operations.recovery import still_to_look
+from gatewright.operations.released import approvers
 from gatewright.operations.scrub import damages, read_progress
 from gatewright.operations.users import owner
 from gatewright.operations.waiting import WORKER_FOLDER, collector_runs, longest_wait, sealed
@@ -78,7 +79,9 @@ class Status:
     ``plan_expires`` is when the plan in force does, empty where it never does; ``warning`` says so when
     that is soon. ``recording`` is ``asynchronous`` as soon as one endpoint records so. ``limited`` are the
     API keys that have bounds or are not shown all. ``damaged`` is what does not hold of what is stored,
-    ``advisories`` says which live releases a published advisory names;
+    ``advisories`` says which live releases a published advisory names, ``let_stand`` of which releases the
+    policy lets stand what names them;
+    ``look`` is what to look at since it was put back, until log or release keys were rotated after that;
     ``put_back`` why nothing is recorded in a home that was put back to an older state. ``revoked`` are the
     releases that were taken back for ever, ``waived`` the rules that were waived for live ones.
     ``keys_version`` is that of the public keys, which sign until ``keys_expire``; ``keys_warning`` says
@@ -105,9 +108,11 @@ class Status:
     worker: JsonObject | None
     workers: tuple[JsonObject, ...]
     advisories: tuple[str, ...] = ()
+    let_stand: tuple[str, ...] = ()
     damaged: tuple[Damage, ...] = ()
     scrubbed: Scrubbed | None = None
     put_back: str = ""
+    look: str = ""
     revoked: tuple[RevokedRelease, ...] = ()
     waived: tuple[WaivedRule, ...] = ()
     quorum: int = 0
@@ -128,7 +133,7 @@ def status(home: Home) -> Status:
         Waiting(
             ref=found.ref,
             root=found.root.hex,
-            have=len(approvals(home, found.root)),
+            have=approvers(home, found.root),
             need=found.approvals_needed,
         )
         for found in every(home, "releases", Release)
@@ -136,6 +141,7 @@ def status(home: Home) -> Status:
     )
     plan = current_plan(home)
     workers = _workers(home.segments)
+    advisories, judged = live_warnings(home)
     return Status(
         origin=home.origin,
         fingerprint=home.trust.fingerprint(),
@@ -157,7 +163,8 @@ def status(home: Home) -> Status:
         collecting=collector_runs(home.segments),
         worker=next(iter(workers), None),
         workers=workers,
-        advisories=live_warnings(home),
+        advisories=advisories,
+        let_stand=judged,
         quorum=home.trust.quorum,
         witnesses=witnesses(home),
         witness_problems=tuple(problems_told(home.folder).values()),
@@ -167,6 +174,7 @@ def status(home: Home) -> Status:
         keys_version=home.trust.version,
         keys_expire="" if home.trust.expires is None else str(home.trust.expires),
         put_back=_put_back(home),
+        look=still_to_look(home.trust),
     )
 
 
@@ -215,6 +223,13 @@ def _workers(segments: Path) -> tuple[JsonObject, ...]:
     """What each worker of the newest server last said of itself, the first one first."""
     folders = (segments, *sorted(segments.glob(f"{WORKER_FOLDER}*")))
     return tuple(said for said in map(_said, folders) if said is not None)
+
+
+def serving_url(segments: Path) -> str:
+    """Where this home's running server answers, as it says; empty where none runs."""
+    return next(
+        (str(each["url"]) for each in _workers(segments) if each.get("serving") and each.get("url")), ""
+    )
 
 
 def signing_workers(segments: Path) -> frozenset[str]:

@@ -97,6 +97,17 @@ def versions(folder: Path) -> Iterator[TrustRoot]:
     follow(found, folder)
 
 
+def steps_beyond(before: TrustRoot, folder: Path) -> TrustRoot:
+    """The newest version that the steps in ``folder`` lead to from ``before``, whatever ``trust.json`` says."""
+    found = before
+    try:
+        while (place := folder / STEPS_FOLDER / f"{found.version + 1}.dsse.json").is_file():
+            found = next_trust(found, read_file(place, limit=ENVELOPE_BYTES))
+    except GatewrightError:  # a step that does not follow says nothing
+        return found
+    return found
+
+
 def settle(folder: Path, *, recorded: Callable[[], str], write: Callable[[Path, bytes], None]) -> None:
     """Complete a change of the public keys that a dead process left, or take it back.
 

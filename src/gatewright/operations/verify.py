@@ -34,11 +34,15 @@ PROOF_NAME = ".proof.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What was verified (``kind``), in one sentence, with the facts behind it."""
+    """What was verified (``kind``), in one sentence, with the facts behind it.
+
+    ``lacks`` says that nothing is wrong, and that something people wait for is not there yet.
+    """
 
     kind: str
     sentence: str
     facts: JsonObject = field(default_factory=dict)
+    lacks: bool = False
 
 
 def certified_workers(trust: TrustRoot, certificates: Iterable[bytes]) -> Mapping[str, PublicKey]:

@@ -53,7 +53,8 @@ def _require_statement(entry: RevokedRelease, statement: Digest, trust: TrustRoo
     envelope = held(place, Envelope.decode, blobs.get(statement))
     claim = held(place, open_claim, envelope)
     said = isinstance(claim, Revocation) and (claim.root, claim.reason) == (entry.root, entry.reason)
-    if not said or not trust.vouches(verify(envelope, trust.counting_keys)):
+    time = claim.time if isinstance(claim, Revocation) else None
+    if not said or not trust.vouches(verify(envelope, trust.counting_keys), time):
         raise Tampered(
             "operations.revocation-broken",
             f"The recorded revocation of {entry.ref} is not one that both release keys signed.",

@@ -6,15 +6,16 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from gatewright.kernel.digests import Digest
-from gatewright.kernel.errors import Misuse, Refused, Tampered
+from gatewright.kernel.errors import BadInput, Misuse, Refused, Tampered
 from gatewright.kernel.instants import Instant
+from gatewright.ledger.commitments import open_preimage
 from gatewright.ledger.records import Draft
 from gatewright.models.signature import Task
 from gatewright.operations.catalogue import Release, User, WaiverEntry, body_of, every
 from gatewright.operations.home import Home
 from gatewright.operations.released import waivers
 from gatewright.operations.signing import release_signers, seal
-from gatewright.operations.users import people, person
+from gatewright.operations.users import FORGOTTEN, people, person
 from gatewright.policy.rules import Policy
 from gatewright.policy.verdict import Verdict
 from gatewright.policy.waivers import DAY_NS, Waived, named_rules, refused
@@ -153,6 +154,18 @@ def waived_rules(home: Home, roots: Collection[Digest | None]) -> Iterator[Waive
                 days=max(0, (until.ns - now.ns) // DAY_NS),
                 over=until <= now,
             )
+
+
+def words_of(home: Home, entry: WaiverEntry) -> str:
+    """Why a rule was waived, in the words of who waived it."""
+    claim = open_claim(Envelope.decode(home.blobs.get(entry.statement)))
+    if not isinstance(claim, Waiver):
+        raise _broken("A recorded waiver is another statement.")
+    try:
+        _, words = open_preimage(home.blobs.get(claim.words))
+    except BadInput:
+        return FORGOTTEN
+    return words.decode("utf-8", "replace")
 
 
 def require_waivers(home: Home, release: Release, verdict: Verdict) -> None:

@@ -18,6 +18,7 @@ from gatewright.deployments.wording import share_text
 from gatewright.kernel.canonical import JsonObject
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import Tampered
+from gatewright.kernel.plurals import many
 from gatewright.ledger.checkpoints import Checkpoint
 from gatewright.ledger.receipts import BatchStatement, PredictionRecord, Receipt
 from gatewright.ledger.segments import scan, verify_segment
@@ -39,7 +40,8 @@ from gatewright.operations.grounds import Grounds, Who, grounds
 from gatewright.operations.home import Home
 from gatewright.operations.plan_records import InForce, numbered, opened
 from gatewright.operations.segment_search import segment_file
-from gatewright.policy.verdict import decode_verdict
+from gatewright.operations.waive import words_of
+from gatewright.policy.verdict import Standing, Verdict, decode_verdict
 from gatewright.releases.envelope import Envelope
 from gatewright.releases.heads import open_head
 from gatewright.releases.manifest import REPORT, VERDICT
@@ -139,10 +141,6 @@ def _broken(code: str, what: str, place: str, why: str = "") -> Tampered:
         next="Keep the receipt as evidence; verify the ledger: gatewright verify",
         place=place,
     )
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _plan(case: _Case) -> tuple[InForce, EndpointPlan]:
@@ -279,7 +277,7 @@ def _segment(case: _Case, file: tuple[bytes, bool], document: JsonObject | None)
         raise _broken("operations.segment-changed", "The segment is not the one that was recorded.", place)
     return Line(
         part="segment",
-        text=f"Its segment of {_many(entry.records, 'prediction')} is sealed, and its root is in the ledger.",
+        text=f"Its segment of {many(entry.records, 'prediction')} is sealed, and its root is in the ledger.",
         record=int(str(document["seq"])),
         time=str(document["time"]),
         digest=entry.root,
@@ -305,7 +303,7 @@ def _decided(case: _Case, found: Grounds) -> Iterator[Line]:
     yield Line(
         part="deployment",
         text=f"{found.deployed.by} deployed it; the decision, signed by both release keys, rests on "
-        f"{_many(len(found.approvals), 'approval')}.",
+        f"{many(len(found.approvals), 'approval')}.",
         record=found.deployed.record,
         time=found.deployed.time,
         digest=found.decision,
@@ -356,7 +354,8 @@ def _waived(case: _Case, release: Digest) -> Iterator[Line]:
         entry = read(WaiverEntry, document)
         yield Line(
             part="waiver",
-            text=f"{case.who.named(entry.principal)} ({entry.role}) waived a rule until {entry.until}: {entry.rule}.",
+            text=f"{case.who.named(entry.principal)} ({entry.role}) waived a rule until {entry.until[:16]}: "
+            f"{entry.rule}. Why: {words_of(case.home, entry).rstrip('.')}. Their own approval of this release does not count.",
             record=int(str(document["seq"])),
             time=str(document["time"]),
             digest=entry.statement,
@@ -369,13 +368,13 @@ def _judged(case: _Case, reference: ReleaseRef, found: Grounds) -> Iterator[Line
     report = decode_report(blobs.get(reference.resources[REPORT]))
     yield Line(
         part="verdict",
-        text=f"The policy said {verdict.decision}: {len(verdict.reasons)} reasons, "
-        f"{len(verdict.objections)} against; {_many(verdict.approvals_needed, 'approval')} asked for.",
+        text=f"The policy said {verdict.decision}: {many(len(verdict.reasons), 'reason')}, {_against(verdict)}; "
+        f"{many(verdict.approvals_needed, 'approval')} asked for.",
         digest=found.verdict,
     )
-    yield from (
-        Line(part="reason", text=reason.sentence(), digest=found.verdict) for reason in verdict.reasons
-    )
+    for reason in verdict.reasons:
+        waived = "Does not hold, and was waived: " if reason.outcome is Standing.WAIVED else ""
+        yield Line(part="reason", text=f"{waived}{reason.sentence()}", digest=found.verdict)
     yield from _waived(case, reference.root)
     yield Line(part="policy", text="The rules are one of the release's files.", digest=found.policy)
     yield Line(
@@ -386,6 +385,13 @@ def _judged(case: _Case, reference: ReleaseRef, found: Grounds) -> Iterator[Line
     for finding in report.findings:
         said = finding.summary or finding.reason
         yield Line(part="finding", text=f"{finding.check} {finding.outcome}: {said}", digest=found.report)
+
+
+def _against(verdict: Verdict) -> str:
+    """How many reasons stand against it, and of how many the rule does not hold and was waived."""
+    waived = sum(reason.outcome is Standing.WAIVED for reason in verdict.reasons)
+    beside = f" that {'was' if waived == 1 else 'were'} not waived, {waived} waived" if waived else ""
+    return f"{len(verdict.objections)} against{beside}"
 
 
 def _model(case: _Case, known: VerifiedRelease) -> Iterator[Line]:

@@ -113,7 +113,7 @@ def told(trust: TrustRoot, heads: Sequence[Head], size: int) -> Verified:
     )
     silent = sorted(names - {one.witness for one in covered})
     if silent:
-        sentence += f" Nothing is kept of {', '.join(silent)}."
+        sentence += f" There is no cosignature of {' and none of '.join(silent)} here."
     if vouched < size:
         needed = f" by the {trust.quorum} witnesses that are needed" if trust.quorum > 1 else ""
         whole = "No record is" if not vouched else f"Records from number {vouched:,} on are not"
@@ -126,7 +126,9 @@ def told(trust: TrustRoot, heads: Sequence[Head], size: int) -> Verified:
             {"name": one.witness, "records": one.size, "time": moment(one.time)} for one in covered
         ],
     }
-    return Verified(kind="witnesses", sentence=sentence.strip(), facts=facts)
+    return Verified(
+        kind="witnesses", sentence=sentence.strip(), facts=facts, lacks=bool(silent) or not vouched
+    )
 
 
 def _part(covered: int, size: int) -> str:

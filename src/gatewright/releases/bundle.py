@@ -222,7 +222,9 @@ def verify_bundle(bundle: Bundle, resources: Mapping[str, Digest], key: PublicKe
         raise Tampered(
             "releases.other-key",
             "The bundle was signed with another key than the trusted one.",
-            next="Ask the signer for the public key by a way that you trust.",
+            why="Keys rotate: the one you trust may be newer or older than this evidence.",
+            next="Give the owner's whole folder with trust.json and trust/, or the export's own beside the "
+            "fingerprint that you know: gatewright verify FOLDER --trust FOLDER --fingerprint FINGERPRINT",
             place="verificationMaterial",
         )
     if not key.verifies(bundle.signature, pae(IN_TOTO_PAYLOAD, bundle.payload)):

@@ -30,13 +30,15 @@ class Cosigned:
 class Head:
     """A believed head. ``era`` is the past key set that signed it, None for the current one.
 
-    ``revoked``: somebody else may hold the keys that signed it, so it proves nothing by itself.
+    ``revoked``: somebody else may hold the keys that signed it, so it proves nothing by itself;
+    ``unproven``: nor did enough witnesses cosign it before that.
     """
 
     checkpoint: Checkpoint
     cosigned: tuple[Cosigned, ...]
     era: Era | None = None
     revoked: bool = False
+    unproven: bool = False
 
 
 def log_keys(origin: str, log: PublicKey, log_pq: PublicKey | None) -> tuple[NoteKey, ...]:
@@ -60,6 +62,7 @@ def open_head(data: bytes, trust: TrustRoot, *, revoked_too: bool = False) -> He
     """The head that a signed note states. Raises BadInput for malformed bytes, Tampered for what does not hold.
 
     A known key, a witness's included, whose signature does not hold rejects the whole note. One by
+    retired keys covers no more records than there were then. One by
     keys that were revoked proves nothing, and is refused, unless as many witnesses as the trust root
     wants, and one at least, cosigned it before; ``revoked_too`` lets it through for those who only
     compare what they kept themselves with a head that proves something.
@@ -75,9 +78,12 @@ def open_head(data: bytes, trust: TrustRoot, *, revoked_too: bool = False) -> He
         if keys[0].name == stated and any((key.name, key.id) in named for key in keys):
             found = _believed(note, keys, trust.witness_keys, era)
             gone = era is not None and _revoked(era, trust)
-            if era is not None and gone and not revoked_too and not _seen_before(found, era, trust):
+            unseen = era is not None and not _seen_before(found, era, trust)
+            if gone and unseen and not revoked_too:
                 raise _no_proof()
-            return replace(found, revoked=gone)
+            if era is not None and era.log != trust.log and not revoked_too:
+                _require_within(found, era)
+            return replace(found, revoked=gone, unproven=gone and unseen)
     if stated not in {keys[0].name for _, keys in sets}:
         raise _other_log(stated, trust.origin)
     raise _unsigned("No key of this home signed it.")
@@ -86,6 +92,17 @@ def open_head(data: bytes, trust: TrustRoot, *, revoked_too: bool = False) -> He
 def _revoked(era: Era, trust: TrustRoot) -> bool:
     """Whether the log keys of an era were revoked, then or in a later one."""
     return any(each.log == era.log and "log" in each.revoked for each in trust.past)
+
+
+def _require_within(head: Head, era: Era) -> None:
+    """Retired keys spoke for the records that the log had then, and for none that came later."""
+    if head.checkpoint.size > era.records:
+        raise Tampered(
+            "releases.head-beyond",
+            f"The checkpoint covers {head.checkpoint.size:,} records; its log keys signed no more than {era.records:,}.",
+            why=f"They were retired on {str(era.until)[:19]}Z: later records are signed with other keys.",
+            next="Ask the owner for a newer checkpoint, and how that one came about.",
+        )
 
 
 def _seen_before(head: Head, era: Era, trust: TrustRoot) -> bool:

@@ -227,7 +227,8 @@ class TrustRoot:
             raise BadInput(
                 _CODE, f"{len(keys)} witnesses cannot make a quorum of {self.quorum}.", place="quorum"
             )
-        if len(set(keys)) != len(keys) or any(key.type is SignatureType.ED25519 for key in keys):
+        distinct = {key.raw for key in keys}  # one key under two names is one witness
+        if len(distinct) != len(keys) or any(key.type is SignatureType.ED25519 for key in keys):
             raise BadInput(
                 _CODE, "Each witness key is named once, and is one of a witness.", place="witnesses"
             )
@@ -273,11 +274,17 @@ class TrustRoot:
         Keys in force sign until ``expires``, retired ones until they were retired.
         """
         for pair in self.release_pairs:
-            last = self.expires if pair.until is None else pair.until
-            early = time is None or last is None or time <= last
+            early = time is None or _might_sign(pair, self.expires, time)
             if not pair.revoked and early and set(pair.keys) <= set(signed_by):
                 return True
         return False
+
+    def counts(self, key: PublicKey, time: Instant) -> bool:
+        """Whether a release key of a pair that counts might sign at ``time``, as :meth:`vouches` says of both."""
+        return any(
+            key in pair.keys and not pair.revoked and _might_sign(pair, self.expires, time)
+            for pair in self.release_pairs
+        )
 
     def revoked_worker(self, key: str) -> RevokedWorker | None:
         """The revocation of a worker key, by its id, or None."""
@@ -367,6 +374,12 @@ class TrustRoot:
     def fingerprint(self) -> Digest:
         """Digest of the encoded trust root: what people compare by another channel."""
         return Digest.of(self.encode())
+
+
+def _might_sign(pair: ReleasePair, expires: Instant | None, time: Instant) -> bool:
+    """Whether a pair was in force at ``time``: until it was retired, or until the keys of now expire."""
+    last = expires if pair.until is None else pair.until
+    return last is None or time <= last
 
 
 def _revoked(fields: Fields) -> RevokedWorker:

@@ -4,7 +4,8 @@
 2. The bundle is signed by a trusted P-256 key, in force or of the past, over exactly these resources.
 3. A countersignature about the same root is signed by the ML-DSA-65 key beside it; where these two
    were revoked, by both keys of a pair that counts.
-4. ``release.json`` and ``signature.json`` are readable, and the first names this model's digest.
+4. ``release.json`` and ``signature.json`` are readable, and the first names this model's digest, and
+   a time at which its keys signed.
 5. The report is about this model; the verdict is about this report under this policy, and does not
    deny; and what else stands beside the release agrees with it (``agreement.py``).
 
@@ -153,6 +154,7 @@ def verify_release(
     # 4. The manifest and the model's signature.
     manifest = held(MANIFEST, ReleaseManifest.decode, resources[MANIFEST])
     _require_same(digests[MODEL], manifest.model, place=f"{MANIFEST}: model", of=MODEL)
+    _require_made_in_time(manifest, pair, trust)
     signature = held(SIGNATURE, decode_signature, resources[SIGNATURE])
 
     # 5. The report about this model, the verdict about this report under this policy.
@@ -189,11 +191,13 @@ def signer_of(bundle: bytes, trust: TrustRoot) -> PublicKey:
 
 
 def _beside(one: ReadStatement, trust: TrustRoot) -> Beside:
+    """Who answers for a statement: keys that might still sign at the time that it bears."""
+    time = getattr(one.claim, "time", None)
     return Beside(
         place=one.place,
         claim=one.claim,
-        by_one=bool(one.signed_by),
-        by_both=trust.vouches(one.signed_by),
+        by_one=any(time is None or trust.counts(key, time) for key in one.signed_by),
+        by_both=trust.vouches(one.signed_by, time),
     )
 
 
@@ -227,6 +231,19 @@ def _require_countersignature(
             why="A release counts only when both release keys signed its root.",
             place="statements",
         )
+
+
+def _require_made_in_time(manifest: ReleaseManifest, pair: ReleasePair, trust: TrustRoot) -> None:
+    """A countersignature bears no date: the release says when it was made, and its keys signed until they were retired."""
+    if pair.revoked or trust.counts(pair.keys[0], manifest.created):
+        return
+    raise Tampered(
+        "releases.made-later",
+        "The release was made after its keys had stopped signing.",
+        why=f"It says that it was made on {str(manifest.created)[:19]}Z.",
+        next="Ask the owner how that came about.",
+        place=f"{MANIFEST}: created",
+    )
 
 
 def _document(data: bytes) -> Fields:

@@ -30,8 +30,8 @@ copy of it: install gatewright yourself and run "gatewright evidence verifier --
 its SHA-256; the page docs/evidence-pack.md of each release of gatewright has that number, too. Or read the file, it is
 written to be read. Or verify with the program: gatewright verify PACK.zip --fingerprint ...
 
-This file, index.html, crypto.cdx.json (which algorithms and keys are in use) and verify_evidence.py are signed by
-nobody. What the verifier prints is proven: it tells again who approved what, what was live when, and how many
+The owner signed the pack as a whole: a page that somebody else changed is found. What the page says is the owner's
+word; what the verifier prints is proven: it tells again who approved what, what was live when, and how many
 predictions there are. Compare index.html with that.
 """
 
@@ -78,11 +78,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownRelease:
-    """A release: its name and root, one sentence on how it was judged, its tables."""
+    """A release: its name and root, one sentence on how it was judged, what must not be overlooked, its tables."""
 
     ref: str
     root: str
     sentence: str
+    warnings: tuple[str, ...]
     tables: tuple[Rows, ...]
     proofs: tuple[Link, ...]
 
@@ -169,10 +170,14 @@ ol.steps>li::before{content:counter(step);position:absolute;left:0;top:.05rem;wi
 border-radius:50%;background:var(--wash);color:var(--accent);display:grid;place-items:center;font:650 .95rem/1 system-ui,sans-serif}
 ul.said{padding-left:1.15rem;max-width:46rem}ul.said li{margin:.4rem 0}
 .note{background:var(--wash);border-radius:.5rem;padding:.8rem 1.1rem;max-width:none}
+.warning{border-left:.25rem solid var(--bad);padding:.3rem 0 .3rem .9rem;color:var(--bad);max-width:none;
+font-weight:600}
 .proofs{color:var(--soft);font-size:.95rem}
 footer{color:var(--soft);padding-block:2rem 3.5rem;font-size:.95rem}
 @media (max-width:34rem){header,main,footer{padding-inline:1.05rem}header{padding-top:2rem}.card{padding:1.05rem 1.05rem .3rem}
-.tiles{grid-template-columns:1fr 1fr}.tile{padding:.8rem .85rem}}
+.tiles{grid-template-columns:1fr 1fr}.tile{padding:.8rem .85rem}
+.wordy thead{position:absolute;left:-999rem}.wordy tr{display:block;padding:.55rem 0;border-bottom:1px solid var(--line)}
+.wordy th,.wordy td{display:block;border:0;padding:.05rem 0}}
 @media print{:root{--paper:#fff;--card:#fff;--ink:#000;--soft:#444;--accent:#0b5a57;--line:#bbb}body{font-size:10.5pt}
 nav,.skip{display:none}section{padding:1.2rem 0 0}.card,tr,.line li{break-inside:avoid}h2,h3{break-after:avoid}
 .scroll{overflow:visible}a{color:inherit;text-decoration:none}}
@@ -208,8 +213,8 @@ def write_page(page: EvidencePage) -> str:
         f"<title>Evidence: {_safe(page.endpoint)}, {_safe(page.start[:10])} to {_safe(page.end[:10])}</title>\n"
         f'<style>{_STYLE}</style>\n</head>\n<body>\n<a class="skip" href="#verify">Skip to the content</a>\n'
         f"{_head(page)}\n<main>\n{sections}</main>\n"
-        "<footer><p>This page is signed by nobody: it repeats, for people, what the signed records in this pack "
-        "say. What the verifier prints is proven.</p></footer>\n</body>\n</html>\n"
+        "<footer><p>This page repeats, for people, what the signed records in this pack say, and the owner signed it "
+        "with the pack. What the verifier prints is proven.</p></footer>\n</body>\n</html>\n"
     )
 
 
@@ -235,7 +240,7 @@ def _head(page: EvidencePage) -> str:
     return (
         f'<header><p class="label">Evidence pack</p><h1>What <em>{_safe(page.endpoint)}</em> served</h1>'
         f'<p class="lede">From {_time(page.start)} to {_time(page.end)}: which model answered, how it was checked, '
-        "who approved it, with which keys it was signed, and the proof that nothing was taken out of the record since.</p>"
+        f"who approved it, and with which keys it was signed. {_safe(page.witnesses)}</p>"
         f'<ul class="tiles">{tiles}</ul><nav aria-label="Sections"><ul>{links}</ul></nav></header>'
     )
 
@@ -254,7 +259,7 @@ def _verify(page: EvidencePage) -> str:
         "<pre>python pack/verify_evidence.py PACK.zip --fingerprint THE-FINGERPRINT</pre></li></ol>"
         "<p>Exit code 0 means that all of it holds; 3 that something does not, which is named with its place; "
         "2 that something was missing, so that a part could not be verified. "
-        "It tells again who approved what, what was live when, and how many predictions there are: compare this page "
+        "The verifier tells again who approved what, what was live when, and how many predictions there are: compare this page "
         "with that.</p>"
         '<p>If you trust nobody: the <a href="verify_evidence.py">verifier</a> came with this pack, and could have been '
         "replaced. Read it, it is written to be read; or take it from gatewright itself, which you install from where you "
@@ -282,10 +287,15 @@ def _event(event: Event) -> str:
 def _releases(page: EvidencePage) -> str:
     return "".join(
         f'<article class="card"><h3>{_safe(each.ref)}</h3><p class="by">Root <code>{_safe(each.root)}</code></p>'
+        f"{''.join(map(_warning, each.warnings))}"
         f"<p>{_safe(each.sentence)}</p>{''.join(map(_table, each.tables))}"
         f'<p class="proofs">Proof: {" · ".join(map(_link, each.proofs))}</p></article>'
         for each in page.releases
     )
+
+
+def _warning(text: str) -> str:
+    return f'<p class="warning">{_safe(text)}</p>'
 
 
 def _predictions(page: EvidencePage) -> str:
@@ -301,7 +311,7 @@ def _keys(page: EvidencePage) -> str:
     bill = '<a href="crypto.cdx.json">cryptographic bill of materials</a>'
     return (
         f"{_table(page.keys)}<p>{_safe(page.witnesses)}</p><p>Which algorithms protect what, and the id and state of every "
-        f"key, the {bill} lists (CycloneDX 1.6). It is signed by nobody; the keys themselves are in "
+        f"key, the {bill} lists (CycloneDX 1.6). The keys themselves are in "
         '<a href="trust.json">trust.json</a>.</p>'
     )
 
@@ -330,8 +340,9 @@ def _table(table: Rows) -> str:
         f'<th scope="col"{_class(at, right)}>{_safe(text)}</th>' for at, text in enumerate(table.headings)
     )
     body = "".join(f"<tr>{_row(row, right)}</tr>" for row in table.rows)
+    wordy = "" if right else ' class="wordy"'
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{_safe(table.caption)}"><table>'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{_safe(table.caption)}"><table{wordy}>'
         f"<caption>{_safe(table.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

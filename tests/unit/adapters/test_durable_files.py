@@ -166,7 +166,12 @@ def test_the_leftovers_of_one_file_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "[a]*.json"
     digits = "0123456789abcdef"
     (tmp_path / f".{path.name}.{digits}.part").write_bytes(b"")
-    others = [f".[a]x.json.{digits}.part", f".{path.name}.b.{digits}.part", f".{path.name}.short.part", path.name]
+    others = [
+        f".[a]x.json.{digits}.part",
+        f".{path.name}.b.{digits}.part",
+        f".{path.name}.short.part",
+        path.name,
+    ]
     for name in others:
         (tmp_path / name).write_bytes(b"")
     remove_parts_of(path)

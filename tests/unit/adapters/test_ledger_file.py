@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatewright.adapters.ledger_file import LedgerFile, database_failure, read_ledger
+from gatewright.adapters.ledger_file import LedgerFile, _opened, database_failure, read_ledger
 from gatewright.adapters.sqlite_ledger import SqliteLedger
 from gatewright.kernel.errors import BadInput, DependencyFailed, GatewrightError, Misuse, Tampered
 from gatewright.ledger.audit import Audit, audit
@@ -214,9 +214,60 @@ def test_missing_or_mistyped_parts_are_tampered(path: Path, statement: str) -> N
         read_ledger(path)
 
 
-def test_a_newer_schema_is_named(path: Path) -> None:
-    """A ledger with a newer schema is Misuse that says to upgrade."""
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM c) SELECT {} FROM c"
+ROW = "x AS seq, 0 AS time_ns, 'a' AS kind, 'b' AS subject, x'00' AS leaf"
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        ENDLESS.format(ROW),
+        f"{ENDLESS.format(ROW)} WHERE x < 0",
+        "SELECT 0 AS seq, 0 AS time_ns, 'a' AS kind, 'b' AS subject, zeroblob(900000000) AS leaf",
+    ],
+)
+def test_a_database_made_of_code_is_not_read(path: Path, view: str) -> None:
+    """A view in the place of a table, which could go on for ever or fill the memory, is named and not asked."""
+    change(path, "DROP TABLE records")
+    change(path, f"CREATE VIEW records AS {view}")
+    with pytest.raises(Tampered) as caught:
+        read_ledger(path)
+    assert "storage.other-schema" == caught.value.code
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER more AFTER INSERT ON records BEGIN DELETE FROM nodes; END",
+        "CREATE TABLE more (x)",
+        "CREATE INDEX more ON records (leaf)",
+        "ALTER TABLE records ADD COLUMN more GENERATED ALWAYS AS (zeroblob(900000000))",
+    ],
+)
+def test_a_database_holds_a_ledgers_tables_and_nothing_else(path: Path, statement: str) -> None:
+    """Whatever else stands in the schema is named."""
+    change(path, statement)
+    with pytest.raises(Tampered) as caught:
+        read_ledger(path)
+    assert "storage.other-schema" == caught.value.code
+
+
+def test_work_with_a_database_is_bounded_by_its_size(path: Path) -> None:
+    """A query that never ends is cut off, and so is a value that is longer than the file: both are damage."""
+    with _opened(path) as database, pytest.raises(sqlite3.Error) as caught:
+        database.execute(ENDLESS.format("count(*)")).fetchone()
+    assert "storage.database-damaged" == database_failure(caught.value, path).code
+    with _opened(path) as database, pytest.raises(sqlite3.Error) as caught:
+        database.execute("SELECT zeroblob(900000000)").fetchone()
+    assert "storage.database-damaged" == database_failure(caught.value, path).code
+
+
+@pytest.mark.parametrize("more", ["", "ALTER TABLE projections ADD COLUMN more", "CREATE TABLE more (x)"])
+def test_a_newer_schema_is_named(path: Path, more: str) -> None:
+    """A ledger with a newer schema is Misuse that says to upgrade, whatever it is made of."""
     change(path, "UPDATE meta SET value = '2'")
+    if more:
+        change(path, more)
     with pytest.raises(Misuse, match="newer version"):
         read_ledger(path)
 

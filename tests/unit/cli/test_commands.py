@@ -91,6 +91,7 @@ FAILS = {
     "evidence export": "nowhere --from 2020-01-01 --out policy.toml",
     "evidence receipt": "policy.toml --to answer.proof.json",
     "evidence cbom": "--to nowhere/cbom.cdx.json",
+    "evidence verifier": "--to nowhere/verify_evidence.py",
     "advisory import": "none.json",
     "advisory list": "",
     "advisory check": "",

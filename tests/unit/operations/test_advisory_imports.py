@@ -41,7 +41,7 @@ def test_nothing_imported_is_no_green_light(live: Home) -> None:
         with pytest.raises(Misuse, match="No advisories were imported"):
             question(live)
     assert known_of(live, model(live, "loans@1")) is None
-    assert () == live_warnings(live)
+    assert ((), ()) == live_warnings(live)
 
 
 def test_an_import_is_recorded_and_adds_to_what_is_known(live: Home) -> None:
@@ -91,7 +91,7 @@ def test_what_is_installed_and_what_is_live_are_matched(live: Home) -> None:
     for place in found.places:
         (match,) = place.matches
         assert ("TEST-1", version("numpy"), ("999",)) == (match.advisory.id, match.part.version, match.fixed)
-    (warning,) = live_warnings(live)
+    (warning,), _ = live_warnings(live)
     assert "TEST-1" in warning
 
 
@@ -126,7 +126,7 @@ def test_a_release_without_a_bill_cannot_be_called_clear(live: Home) -> None:
         answer = ask(live)
         assert "no bill of materials" in answer.places[1].reason
         assert not answer.clear
-        assert "no bill of materials" in live_warnings(live)[0]
+        assert "no bill of materials" in live_warnings(live)[0][0]
     assert plain_bill(live, found) is not None
 
 
@@ -143,6 +143,15 @@ def test_a_check_finds_it_and_the_default_policy_denies(live: Home) -> None:
     checked = check(live, "loans@1")
     assert Decision.DENY is not checked.verdict.decision
     assert "TEST-1" in str(checked.report.finding("security.advisories"))
+    answer = ask(live)
+    assert answer.clear
+    assert [((), ("TEST-1",))] * 2 == [
+        (place.matches, tuple(match.advisory.id for match in place.judged)) for place in answer.places
+    ]
+    none, (warning,) = live_warnings(live)
+    assert () == none
+    assert "1 advisory names numpy" in warning
+    assert "the policy lets it stand" in warning
     assert release.create(live, "loans@1").bom is not None
 
 
@@ -155,6 +164,6 @@ def test_a_damaged_import_is_told_by_status(live: Home, tmp_path: Path) -> None:
     data = bytearray(place.read_bytes())
     data[len(data) // 2] ^= 1
     place.write_bytes(data)
-    (warning,) = live_warnings(live)
+    (warning,), _ = live_warnings(live)
     assert "cannot be compared" in warning
     assert tmp_path.exists()

@@ -14,7 +14,8 @@ from gatewright.http.witness import STATUS
 from gatewright.kernel import canonical
 from gatewright.kernel.errors import DependencyFailed, GatewrightError, Tampered
 from gatewright.ledger.checkpoints import Note
-from gatewright.ledger.witnessing import Declined
+from gatewright.ledger.notes import NoteKey, SignatureType
+from gatewright.ledger.witnessing import Cosigner, Declined, cosign, response_lines
 from gatewright.operations import witness
 from gatewright.operations.cosigning import (
     Reply,
@@ -32,6 +33,7 @@ from gatewright.operations.witnessed import (
     NEWEST,
     coverage,
     kept_notes,
+    moment,
     notes_beside,
     open_kept,
     own_file,
@@ -41,6 +43,7 @@ from gatewright.operations.witnessed import (
     witnessed_home,
 )
 from gatewright.releases.heads import Head, log_keys, open_head
+from gatewright.testing.signers import SeedSigner
 
 ONE, TWO = "audit.example/w1", "bank.example/w2"
 
@@ -162,7 +165,7 @@ def test_a_home_whose_witness_never_answered_says_so(home: Home) -> None:
         len(found.cosigned), [one.code for one in found.problems.values()],
     )  # fmt: skip
     assert [ONE] == list(problems_told(home.folder))
-    assert [f"Nothing is kept of {ONE}. No record is witnessed yet."] == verified(home)
+    assert [f"There is no cosignature of {ONE} here. No record is witnessed yet."] == verified(home)
 
 
 def test_a_problem_that_passed_is_told_no_more(home: Home, line: Line) -> None:
@@ -321,6 +324,26 @@ def test_what_is_no_cosignature_is_not_kept(home: Home, line: Line, what: str) -
     found = cosign_newest(home, {ONE: line})
     assert ((), [ONE]) == (found.cosigned, list(found.problems))
     assert {} == kept_notes(home.folder)
+
+
+@pytest.mark.parametrize("time", [253_402_300_800, 2**62])
+def test_a_cosignature_of_the_future_is_not_kept(home: Home, time: int) -> None:
+    """A witness whose time is more than a day ahead is a problem: others would judge this log by that time."""
+    liar = SeedSigner("liar")
+    key = NoteKey(name=ONE, type=SignatureType.ED25519_COSIGNATURE, raw=liar.public.raw())
+    using_liar = change_trust(home, following_version(home, witnesses=(key.text(),), quorum=1), what="liar")
+    note = Note.decode(using_liar.archive.checkpoint())
+    signed = cosign(note, [Cosigner(key=key, sign=liar.sign)], time)
+
+    class Liar(Dead):
+        def submit(self, body: bytes) -> Reply:
+            assert body
+            return Reply(status=200, body=response_lines(signed, [key]))
+
+    found = cosign_newest(using_liar, {ONE: Liar()})
+    assert ["operations.witness-time"] == [one.code for one in found.problems.values()]
+    assert {} == kept_notes(home.folder)
+    assert moment(time).startswith("22")
 
 
 def test_a_cosignature_for_another_head_is_not_kept(home: Home, line: Line) -> None:

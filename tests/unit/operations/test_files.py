@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,36 @@ def test_the_limit_is_exact(tmp_path: Path, read: object) -> None:
     with pytest.raises(BadInput) as caught:
         read(path, limit=BLOCK_BYTES + 1)
     assert "operations.file-too-large" == caught.value.code
+
+
+def test_a_small_file_is_read_in_little_memory(tmp_path: Path) -> None:
+    """However large the limit is, only what is there is asked for; a file that hides its size is read whole."""
+    path = tmp_path / "file"
+    path.write_bytes(b"small")
+    tracemalloc.start()
+    try:
+        assert b"small" == read_file(path)
+        assert tracemalloc.get_traced_memory()[1] < BLOCK_BYTES
+    finally:
+        tracemalloc.stop()
+    assert read_file(Path("/proc/self/status")).startswith(b"Name:")
+
+
+def test_a_file_beyond_the_memory_is_a_clear_answer(tmp_path: Path) -> None:
+    """A file that does not fit into what memory there is, is refused in words."""
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        file.truncate(3 * 2**30)
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from gatewright.operations.files import read_file\n"
+        "from gatewright.kernel.errors import DependencyFailed\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+        "try: read_file(Path(sys.argv[1]))\n"
+        "except DependencyFailed as error: print(error.code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert "operations.memory" == done.stdout.strip()
 
 
 @pytest.mark.parametrize("read", [read_file, digest_file])

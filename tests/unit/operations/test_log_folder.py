@@ -22,7 +22,7 @@ from gatewright.ledger.tree import leaf_hash
 from gatewright.operations.home import Home
 from gatewright.operations.log_export import export
 from gatewright.operations.log_folder import Kept, read_kept, verify_log
-from gatewright.releases.trust import TrustRoot
+from gatewright.releases.trust import Era, TrustRoot
 from gatewright.testing.signers import QuantumSafeSeedSigner, SeedSigner
 
 LOG, LOG_PQ = SeedSigner("log"), QuantumSafeSeedSigner("log")
@@ -404,6 +404,32 @@ def test_what_was_kept_tells_where(trust: TrustRoot, log: Path, tmp_path: Path) 
     rebuilt(log, other, trust, sign=True)
     (copy / "tile/0/001").write_bytes(b"spoiled")
     assert (forked, "records 0 to 599") == placed(log, trust, read_kept(copy))
+
+
+def test_a_checkpoint_of_revoked_keys_convicts_nobody(trust: TrustRoot, log: Path) -> None:
+    """Whoever took revoked log keys can sign any checkpoint: kept, it is not compared; beside the log it is no evidence."""
+    thief, thief_pq = SeedSigner("thief"), QuantumSafeSeedSigner("thief")
+    era = Era(
+        origin=trust.origin,
+        release=trust.release,
+        release_pq=trust.release_pq,
+        log=thief.public,
+        log_pq=thief_pq.public,
+        until=Instant(10**18),
+        records=400,
+        revoked=("log",),
+    )
+    after = replace(trust, past=(era,), version=2)
+    for size in (7, 4_000):
+        note = HeadSigning(origin=trust.origin, signer=thief, signer_pq=thief_pq).note(
+            size, bytes(32), Instant(10**18)
+        )
+        with pytest.raises(Misuse) as caught:
+            verify_log(log, after, kept=[Kept(note=note)])
+        assert "operations.kept-revoked" == caught.value.code
+        (log / "witnessed").write_bytes(note)
+        assert SIZE == verify_log(log, after).facts["records"]
+        (log / "witnessed").unlink()
 
 
 def test_kept_checkpoints_are_read_strictly(trust: TrustRoot, log: Path, tmp_path: Path) -> None:

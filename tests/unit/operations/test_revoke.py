@@ -60,6 +60,15 @@ def test_the_champion_gives_way_in_the_same_act(live: Home) -> None:
     assert "was revoked; loans@1 is the champion" in done.endpoints[0].what
 
 
+def test_a_rollback_after_it_says_what_was_revoked(live: Home) -> None:
+    """Nothing stands behind the champion that came back: the refusal names what was revoked, not that there was none."""
+    deploy_release(live, "loans@2")
+    revoke(live, "loans@2", words=WORDS)
+    with pytest.raises(Misuse) as caught:
+        roll_back_endpoint(live, "loans")
+    assert "was revoked: loans@2" in caught.value.refusal.why
+
+
 def test_the_statement_says_why_without_the_words(live: Home) -> None:
     """Both release keys signed the code and a commitment; the words lie encrypted and stand in no record."""
     done = revoke(live, "loans@2", words=WORDS, reason=RevocationReason.DATA)

@@ -12,12 +12,14 @@ import pytest
 from gatewright.adapters.durable_files import write_atomically
 from gatewright.assembly.homes import open_home, read_home
 from gatewright.assembly.trusting import home_trust
-from gatewright.kernel.errors import BadInput, DependencyFailed, GatewrightError, Misuse, Tampered
+from gatewright.assembly.verifying import verify_home, verify_kept, verify_path
+from gatewright.kernel.errors import BadInput, GatewrightError, Misuse, Tampered
 from gatewright.kernel.instants import Instant
 from gatewright.operations.deploy import deploy_release
 from gatewright.operations.home import Home
 from gatewright.operations.home_keys import home_keys, keys_warning
 from gatewright.operations.key_rotation import revoke_worker, rotate, rotate_worker
+from gatewright.operations.log_export import export
 from gatewright.operations.plans import current_plan
 from gatewright.operations.released import release, statements
 from gatewright.operations.trust_changes import change_trust, following_version, recorded_count
@@ -168,9 +170,73 @@ def test_a_command_that_began_before_a_rotation_does_not_record(fresh_template: 
     with read_home(root) as slow:
         with open_home(root) as quick:
             rotate(quick, "release")
-        with pytest.raises(DependencyFailed) as caught, slow.exclusive():
+        with pytest.raises(Misuse) as caught, slow.exclusive():
             raise AssertionError("it got in")
     assert "assembly.keys-changed" == caught.value.code
+
+
+def test_who_reads_while_the_keys_change_convicts_nobody(fresh_template: Path, tmp_path: Path) -> None:
+    """A reader that holds the old keys beside a newer head is told to run again; a real tampering is named."""
+    root = shutil.copytree(fresh_template, tmp_path / "home")
+
+    def read_slowly() -> None:
+        with read_home(root) as slow:
+            with open_home(root) as quick:
+                rotate(quick, "log")
+            recorded_count(slow)
+
+    assert "assembly.keys-changed" == code_of(read_slowly)
+    with pytest.raises(Tampered, match="told as it is"), read_home(root):
+        raise Tampered("test.tampered", "What is wrong for another reason is told as it is.")
+
+
+def test_keys_that_changed_while_a_home_is_verified_are_followed(
+    fresh_template: Path, tmp_path: Path
+) -> None:
+    """A verification that read the keys before a rotation goes on with those of now; older ones are named."""
+    root = shutil.copytree(fresh_template, tmp_path / "home")
+    folder = root / ".gatewright"
+    before = home_trust(folder)
+    with open_home(root) as home:
+        rotate(home, "log")
+    assert "ledger" == next(iter(verify_kept(folder, before))).kind
+    newest = home_trust(folder)
+    shutil.copy(folder / "trust" / "1.json", folder / "trust.json")
+    with pytest.raises(Tampered) as caught:
+        list(verify_kept(folder, newest))
+    assert "operations.trust-older" == caught.value.code
+
+
+def test_a_first_version_put_back_is_named(fresh_template: Path, tmp_path: Path) -> None:
+    """The first public keys, put back over a log that records a change of them, are not those of the log."""
+    root = shutil.copytree(fresh_template, tmp_path / "home")
+    folder = root / ".gatewright"
+    with open_home(root) as home:
+        rotate(home, "root")
+    shutil.copy(folder / "trust" / "1.json", folder / "trust.json")
+    shutil.rmtree(folder / "trust")
+    with pytest.raises(Tampered) as caught:
+        list(verify_home(root))
+    assert "operations.trust-not-recorded" == caught.value.code
+
+
+def test_older_keys_are_not_enough_for_a_newer_log(fresh_template: Path, tmp_path: Path) -> None:
+    """A ledger and a log that record newer keys are not verified with older ones: nobody is convicted."""
+    root = shutil.copytree(fresh_template, tmp_path / "home")
+    shutil.copy(root / ".gatewright" / "trust.json", tmp_path / "trust.json")
+    with open_home(root) as home:
+        rotate(home, "root")
+        export(home, tmp_path / "log")
+    shutil.copy(root / ".gatewright" / "ledger.db", tmp_path)
+    shutil.rmtree(tmp_path / "log" / "trust", ignore_errors=True)
+    (tmp_path / "log" / "trust.json").unlink(missing_ok=True)
+    (tmp_path / "given").mkdir()
+    (tmp_path / "trust.json").rename(tmp_path / "given" / "trust.json")
+    for place in (tmp_path / "ledger.db", tmp_path / "log"):
+        with pytest.raises(Misuse) as caught:
+            verify_path(place, tmp_path / "given")
+        assert "operations.trust-behind" == caught.value.code
+        assert verify_path(place, root / ".gatewright").sentence.startswith("All ")
 
 
 def test_compromised_release_keys_are_vouched_for_and_the_plan_goes_on(live: Home) -> None:

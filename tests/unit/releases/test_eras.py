@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import GatewrightError, Tampered
 from gatewright.kernel.instants import Instant
 from gatewright.releases.bundle import sealed_bundle
 from gatewright.releases.heads import open_head
+from gatewright.releases.judgements import Revocation, RevocationReason
 from gatewright.releases.statement import Countersignature, WorkerKey
 from gatewright.releases.trust import RevokedWorker, TrustRoot
 from gatewright.releases.verification import require_deployable, verify_release
@@ -81,8 +83,48 @@ def test_a_retired_key_decides_nothing_afterwards() -> None:
 
 def test_what_keys_sign_after_their_time_does_not_count() -> None:
     """A decision dated after the keys in force expired does not count."""
-    expired = replace(NEW.trust(2, past=(OLD.era(),)), expires=Instant(NOW.ns - 1))
-    assert "releases.no-decision" == proves(released(NEW), expired)
+    expired = replace(NEW.trust(2, past=(OLD.era(),)), expires=NOW)
+    files = resources()
+    made = Made(files=files, bundle=sealed_bundle(digests(files), NEW.release))
+    late = replace(made.decision(), time=Instant(NOW.ns + 1))
+    made = made.beside(
+        sealed_bytes(Countersignature(root=made.root), *NEW.releases), sealed_bytes(late, *NEW.releases)
+    )
+    assert "releases.no-decision" == proves(made, expired)
+
+
+def test_a_release_made_after_its_keys_were_retired_does_not_hold() -> None:
+    """Its own date says when it was made, in place of the countersignature's, which bears none."""
+    retired = NEW.trust(2, past=(OLD.era(until=Instant(NOW.ns - 1)),))
+    assert ["releases.made-later", ""] == [proves(released(keys), retired) for keys in (OLD, NEW)]
+    expired = replace(NEW.trust(2), expires=Instant(NOW.ns - 1))
+    assert "releases.made-later" == proves(released(NEW), expired)
+
+
+@pytest.mark.parametrize(("after", "code"), [(0, "releases.revoked"), (1, "releases.unsigned")])
+def test_retired_keys_revoke_no_release_afterwards(after: int, code: str) -> None:
+    """A revocation counts by its own date: one of retired keys dated later is nobody's."""
+    made = released(OLD)
+    time = Instant(LATER.ns + after)
+    claim = Revocation(root=made.root, reason=RevocationReason.UNSAFE, words=Digest.of(b"words"), time=time)
+    assert code == proves(made.beside(sealed_bytes(claim, *OLD.releases)), RETIRED)
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_retired_log_keys_speak_for_no_later_record(size: int) -> None:
+    """A head of retired log keys over more records than the log had then is refused."""
+    if size == 3:
+        assert 3 == open_head(OLD.head(size), RETIRED).checkpoint.size
+        return
+    with pytest.raises(Tampered) as caught:
+        open_head(OLD.head(size), RETIRED)
+    assert "releases.head-beyond" == caught.value.code
+
+
+def test_a_head_of_revoked_keys_that_nobody_cosigned_is_unproven() -> None:
+    """Whoever compares knows that such a head may be anybody's."""
+    assert open_head(OLD.head(), REVOKED, revoked_too=True).unproven
+    assert not open_head(OLD.head(), RETIRED, revoked_too=True).unproven
 
 
 def test_a_key_that_stood_in_several_eras_is_revoked_in_all() -> None:

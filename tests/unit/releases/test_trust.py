@@ -10,7 +10,9 @@ import pytest
 from gatewright.kernel import canonical
 from gatewright.kernel.digests import Digest
 from gatewright.kernel.errors import BadInput
+from gatewright.ledger.notes import NoteKey, SignatureType
 from gatewright.releases.trust import TRUST_BYTES, TrustRoot
+from unit.releases.key_sets import KeySet
 from unit.releases.workshop import LOG_KEY, RELEASE_KEY, STRANGER, TRUST
 
 
@@ -48,6 +50,20 @@ def test_bad_fields_are_refused(fields: dict[str, object]) -> None:
     value = {**canonical.decode(TRUST.encode()), **fields}
     with pytest.raises(BadInput):
         TrustRoot.decode(canonical.encode(value))
+
+
+def test_one_key_under_two_names_is_one_witness() -> None:
+    """A quorum counts keys: whoever holds one cannot be two witnesses."""
+    raw = LOG_KEY.public.raw()
+    first, second = (
+        NoteKey(name=name, type=SignatureType.ED25519_COSIGNATURE, raw=raw).text()
+        for name in ("audit.example/a", "notary.example/b")
+    )
+    keys = KeySet().trust()
+    assert (first,) == replace(keys, witnesses=(first,), quorum=1).witnesses
+    with pytest.raises(BadInput) as caught:
+        replace(keys, witnesses=(first, second), quorum=2)
+    assert "witnesses" == caught.value.refusal.place
 
 
 def test_too_large_trust_root_is_refused() -> None:

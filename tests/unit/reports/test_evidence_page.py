@@ -48,7 +48,11 @@ def _page(text: str) -> EvidencePage:
         verifier=text,
         summary=((text, text),),
         events=(Event(time="2026-03-03T14:05:00Z", what=text, by=text, proof=link, before=True),),
-        releases=(ShownRelease(ref=text, root=text, sentence=text, tables=(rows,), proofs=(link,)),),
+        releases=(
+            ShownRelease(
+                ref=text, root=text, sentence=text, warnings=(text,), tables=(rows,), proofs=(link,)
+            ),
+        ),
         predictions=rows,
         answers=rows,
         keys=rows,

@@ -27,6 +27,7 @@ from gatewright.checks.intervals import wilson
 from gatewright.datasets.table import Column, Kind, Table
 from gatewright.kernel.canonical import Json
 from gatewright.kernel.errors import Misuse
+from gatewright.kernel.plurals import many
 from gatewright.models.signature import DataType, Task
 
 NAME = "data.schema"
@@ -232,7 +233,8 @@ def run(case: Case, parameters: Parameters) -> Finding:
         check=NAME,
         outcome=Outcome.FAILED if count else Outcome.PASSED,
         summary=f"{count} problems: {page.problems[0]}" if count > 1 else page.problems[0] if count
-        else f"{len(case.test.names)} columns agree; {len(page.notes)} notes.",
+        else f"{many(len(case.test.names), 'column')} {'agrees' if len(case.test.names) == 1 else 'agree'}; "
+        f"{many(len(page.notes), 'note')}.",
         next="Mend the data at its origin, or train again on rows like the test rows." if count else "",
         metrics=(
             Metric.exact("problems", count),

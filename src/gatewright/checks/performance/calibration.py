@@ -50,6 +50,7 @@ MOST_CLASSES = 20
 NAME_LENGTH = 60
 MANY_ROWS = 1_000
 """With fewer rows to learn from, isotonic recalibration fits noise; a sigmoid does not."""
+UNSHOWN = "not shown to err in one direction"
 STEPS = 50
 LARGEST_SLOPE = 50.0
 WALD = "Wald, logistic regression"
@@ -189,7 +190,14 @@ def _direction(metrics: list[Metric]) -> str:
         return f"too low on average, by {gap.value:.1%}"
     if gap.high < 0:
         return f"too high on average, by {-gap.value:.1%}"
-    return "not shown to err in one direction"
+    return UNSHOWN
+
+
+def _err(bound: Interval, direction: str) -> str:
+    """The direction as it goes on from the error of the table: the two are measured in two ways, and may differ."""
+    if direction != UNSHOWN and bound.low <= 0:
+        return f": group by group that shows no error, but a fit over all rows says that they are {direction}"
+    return f"; they are {direction}"
 
 
 def _advice(rows: int) -> str:
@@ -256,8 +264,8 @@ def _judge(events: list[_Events], parameters: Parameters, train_rows: int) -> Fi
     return Finding(
         check=NAME,
         outcome=Outcome.FAILED if failed else Outcome.PASSED,
-        summary=f"Stated probabilities are off by {found.error:.3f} ({bound.low:.3f} to {bound.high:.3f}); they are "
-        f"{direction}.",
+        summary=f"Stated probabilities are off by {found.error:.3f} ({bound.low:.3f} to {bound.high:.3f})"
+        f"{_err(bound, direction)}.",
         next=_advice(train_rows) if failed else "",
         metrics=tuple(metrics),
         evidence={

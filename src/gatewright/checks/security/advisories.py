@@ -18,16 +18,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gatewright.checks.case import Case, Known
+from gatewright.checks.cvss import severity_told
 from gatewright.checks.finding import Finding, Metric, Outcome
 from gatewright.checks.osv_matching import Match, Standing, matches
 from gatewright.kernel.canonical import Json
 from gatewright.kernel.errors import Misuse
+from gatewright.kernel.plurals import advisories, many
 from gatewright.models.signature import Task
 
 NAME = "security.advisories"
 TITLE = "Does a published advisory name the model or its software?"
 METRICS: Mapping[str, tuple[Task, ...]] = {
-    name: tuple(Task) for name in ("matching-advisories", "undecided-advisories", "advisories", "age")
+    name: tuple(Task)
+    for name in ("matching-advisories", "undecided-advisories", "let-stand-advisories", "advisories", "age")
 }
 SHOWN = 40
 """Most matches that the evidence names; all are counted."""
@@ -44,8 +47,8 @@ _JUDGED = (
 class Parameters:
     """``largest_age_days``: older knowledge than this, in days, passes nothing.
 
-    ``let_stand``: ids or aliases of advisories, divided by spaces, that the owner has judged and lets stand; they
-    stay in the finding.
+    ``let_stand``: ids or aliases of advisories, divided by spaces, that the owner has judged and lets stand; the
+    finding counts and names them apart.
     """
 
     largest_age_days: int = 180
@@ -59,7 +62,7 @@ class Parameters:
 def told(match: Match) -> str:
     """A match for people: ``CVE-1 (HIGH): numpy 1.0; fixed in 1.1``."""
     advisory = match.advisory
-    severity = f" ({advisory.severity[:TEXT]})" if advisory.severity else ""
+    severity = f" ({said[:TEXT]})" if (said := severity_told(advisory.severity)) else ""
     fixed = f"fixed in {', '.join(match.fixed[:NAMED])}" if match.fixed else "no fixed version is named"
     undecided = "" if match.standing is Standing.AFFECTED else "it cannot be decided whether it affects "
     return f"{advisory.id}{severity}: {undecided}{match.part}; {fixed}"
@@ -84,7 +87,7 @@ def document(match: Match) -> dict[str, Json]:
 def age_told(known: Known) -> str:
     """How old the knowledge is."""
     days = "today" if known.age_days == 0 else f"{known.age_days} days ago"
-    return f"the newest advisory import was {days} ({known.count:,} advisories)"
+    return f"the newest advisory import was {days} ({advisories(known.count)})"
 
 
 def run(case: Case, parameters: Parameters) -> Finding:
@@ -99,11 +102,10 @@ def run(case: Case, parameters: Parameters) -> Finding:
             next="Import some: gatewright advisory import FILE",
         )
     found = matches(known.advisories, known.parts)
-    judged = set(parameters.let_stand.split())
-    counted = [match for match in found if judged.isdisjoint(_called(match))]
+    counted, judged = divided(found, parameters.let_stand)
     standing = [match for match in counted if match.standing is Standing.AFFECTED]
     undecided = [match for match in counted if match.standing is Standing.UNKNOWN]
-    outcome, summary, reason, advice = _answer(known, standing, undecided, parameters)
+    outcome, summary, reason, advice = _answer(known, standing, undecided, judged, parameters)
     return Finding(
         check=NAME,
         outcome=outcome,
@@ -113,17 +115,50 @@ def run(case: Case, parameters: Parameters) -> Finding:
         metrics=(
             Metric.exact("matching-advisories", len(standing), size=known.count),
             Metric.exact("undecided-advisories", len(undecided), size=known.count),
+            Metric.exact("let-stand-advisories", _distinct(judged), size=known.count),
             Metric.exact("advisories", known.count, size=known.count),
             Metric.exact("age", known.age_days, unit="days"),
         ),
         evidence={
             "advisories": known.digest.hex,
             "imported": str(known.imported),
-            "let_stand": sorted({name for match in found for name in _called(match)} & judged)[:SHOWN],
+            "let_stand": sorted(_named(judged, parameters.let_stand))[:SHOWN],
             "matches": [document(match) for match in found[:SHOWN]],
             "parts": len(known.parts),
         },
     )
+
+
+def divided(found: Sequence[Match], let_stand: str) -> tuple[tuple[Match, ...], tuple[Match, ...]]:
+    """The matches that count, and those that ``let_stand`` names by id or alias: judged by the owner."""
+    judged = set(let_stand.split())
+    apart = tuple(match for match in found if not judged.isdisjoint(_called(match)))
+    return tuple(match for match in found if judged.isdisjoint(_called(match))), apart
+
+
+def judged_told(judged: Sequence[Match]) -> str:
+    """What the policy lets stand: ``1 advisory names numpy 1.0 (CVE-1); the policy lets it stand``."""
+    found: dict[str, list[str]] = {}
+    for match in judged:
+        found.setdefault(str(match.part), []).append(match.advisory.id)
+    names = [f"{part} ({', '.join(ids[:NAMED])}{_rest(len(ids))})"[:TEXT] for part, ids in found.items()]
+    count, parts = _distinct(judged), f"{', '.join(names[:NAMED])}{_rest(len(names))}"
+    sure = all(match.standing is Standing.AFFECTED for match in judged)
+    verb = ("names" if count == 1 else "name") if sure else "may be about"
+    return f"{advisories(count)} {verb} {parts}; the policy lets {'it' if count == 1 else 'them'} stand"
+
+
+def _rest(count: int) -> str:
+    return f" and {count - NAMED:,} more" if count > NAMED else ""
+
+
+def _distinct(found: Sequence[Match]) -> int:
+    """How many advisories; one can name several parts."""
+    return len({match.advisory.id for match in found})
+
+
+def _named(judged: Sequence[Match], let_stand: str) -> set[str]:
+    return {name for match in judged for name in _called(match)} & set(let_stand.split())
 
 
 def _called(match: Match) -> tuple[str, ...]:
@@ -132,24 +167,39 @@ def _called(match: Match) -> tuple[str, ...]:
 
 
 def _answer(
-    known: Known, standing: Sequence[Match], undecided: Sequence[Match], parameters: Parameters
+    known: Known,
+    standing: Sequence[Match],
+    undecided: Sequence[Match],
+    judged: Sequence[Match],
+    parameters: Parameters,
 ) -> tuple[Outcome, str, str, str]:
-    """Outcome, summary, reason and advice."""
+    """Outcome, summary, reason and advice. What the policy lets stand is told whatever the outcome."""
     age = age_told(known)
+    beside = f" {judged_told(judged)}." if judged else ""
     if standing:
-        many = f"{len(standing)} published advisories name what is installed or the model itself"
+        verb = "names" if len(standing) == 1 else "name"
+        found = (
+            f"{many(len(standing), 'published advisory', 'published advisories')} {verb} what is installed"
+        )
         advice = f"Install the fixed versions and check again. {_JUDGED}"
-        return Outcome.FAILED, f"{many}: {_several(standing)}; {age}.", "", advice
+        told = f"{found} or the model itself: {_several(standing)}; {age}.{beside}"
+        return Outcome.FAILED, told, "", advice
     if undecided:
-        summary = f"Of {len(undecided)} advisories it cannot be decided whether they stand here; {age}."
-        advice = f"Read them. {_JUDGED}"
+        stands = "it stands" if len(undecided) == 1 else "they stand"
+        summary = (
+            f"Of {advisories(len(undecided))} it cannot be decided whether {stands} here; {age}.{beside}"
+        )
+        advice = f"Read {'it' if len(undecided) == 1 else 'them'}. {_JUDGED}"
         return Outcome.UNKNOWN, summary, f"{_several(undecided)}.", advice
+    none = f"no {'other ' if judged else ''}advisory"
     if known.age_days > parameters.largest_age_days:
         reason = f"They may be {parameters.largest_age_days} days old; what was published since is not known."
         advice = "Import newer ones: gatewright advisory import FILE"
-        return Outcome.UNKNOWN, f"No advisory matches, but {age}.", reason, advice
-    summary = f"No advisory names the model or one of the {len(known.parts)} things looked up; {age}."
-    return Outcome.PASSED, summary, "", ""
+        return Outcome.UNKNOWN, f"{none.capitalize()} matches, but {age}.{beside}", reason, advice
+    clear = f"{none} names the model or one of the {many(len(known.parts), 'thing')} looked up"
+    if judged:
+        return Outcome.PASSED, f"{judged_told(judged)}; {clear}; {age}.", "", ""
+    return Outcome.PASSED, f"{clear[0].upper()}{clear[1:]}; {age}.", "", ""
 
 
 def _several(found: Sequence[Match]) -> str:

@@ -11,8 +11,16 @@ from sklearn.linear_model import LogisticRegression
 
 from gatewright.checks.case import Case, Predictions
 from gatewright.checks.finding import Finding, Outcome
+from gatewright.checks.intervals import Interval
 from gatewright.checks.performance import metrics
-from gatewright.checks.performance.calibration import Parameters, recalibration, run, spiegelhalter
+from gatewright.checks.performance.calibration import (
+    UNSHOWN,
+    Parameters,
+    _err,
+    recalibration,
+    run,
+    spiegelhalter,
+)
 from gatewright.kernel.errors import Misuse
 from gatewright.models.signature import Task
 from gatewright.testing.cases import TARGET, case, text_column, with_column
@@ -147,6 +155,16 @@ def test_what_has_no_probabilities_is_skipped_or_unknown() -> None:
     assert [Outcome.SKIPPED, Outcome.SKIPPED, Outcome.UNKNOWN, Outcome.UNKNOWN] == [
         run(made, PLAIN).outcome for made in (case(1, Task.REGRESSION), bare, margins, case(1, test_rows=30))
     ]
+
+
+def test_the_two_ways_of_measuring_do_not_contradict_each_other() -> None:
+    """Where no error of the table is shown and a fit shows a direction, the sentence says which is which."""
+    none, some = (Interval(low=low, high=0.08, method="x") for low in (0.0, 0.02))
+    assert "; they are overconfident" == _err(some, "overconfident")
+    assert _err(none, "overconfident").startswith(
+        ": group by group that shows no error, but a fit over all rows"
+    )
+    assert f"; they are {UNSHOWN}" == _err(none, UNSHOWN)
 
 
 def test_parameters_out_of_range_are_refused_and_a_strange_class_is_unknown() -> None:

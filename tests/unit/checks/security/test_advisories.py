@@ -63,9 +63,13 @@ def test_a_match_fails_with_id_severity_and_the_fixed_version() -> None:
         "part": "pypi/numpy",
         "standing": "affected",
     }.items() <= match.items()
-    assert {"matching-advisories": 1.0, "undecided-advisories": 0.0, "advisories": 1.0, "age": 0.0} == {
-        metric.name: metric.value for metric in found.metrics
-    }
+    assert {
+        "matching-advisories": 1.0,
+        "undecided-advisories": 0.0,
+        "let-stand-advisories": 0.0,
+        "advisories": 1.0,
+        "age": 0.0,
+    } == {metric.name: metric.value for metric in found.metrics}
 
 
 def test_a_model_is_found_too() -> None:
@@ -103,14 +107,26 @@ def test_old_knowledge_passes_nothing() -> None:
 
 
 def test_what_the_owner_judged_stays_in_the_finding() -> None:
-    """``let_stand`` takes single advisories out of the outcome, by id, and shows them still."""
+    """``let_stand`` takes single advisories out of the outcome, by id; they are told, and counted apart."""
+    judged = run(knowing(STANDS), Parameters(let_stand="PYSEC-1"))
+    assert judged.summary.startswith(
+        "1 advisory names numpy 1.0 (PYSEC-1); the policy lets it stand; no other "
+    )
+    assert {"matching-advisories": 0.0, "let-stand-advisories": 1.0}.items() <= {
+        metric.name: metric.value for metric in judged.metrics
+    }.items()
     both = knowing(STANDS, UNDECIDED)
     found = run(both, Parameters(let_stand="PYSEC-1 PYSEC-2 PYSEC-9"))
     assert Outcome.PASSED is found.outcome
     assert ["PYSEC-1", "PYSEC-2"] == found.evidence["let_stand"]
     listed: Any = found.evidence["matches"]
     assert 2 == len(listed)
-    assert Outcome.UNKNOWN is run(both, Parameters(let_stand="PYSEC-1")).outcome
+    undecided = run(both, Parameters(let_stand="PYSEC-1"))
+    assert Outcome.UNKNOWN is undecided.outcome
+    assert "1 advisory names numpy 1.0 (PYSEC-1); the policy lets it stand." in undecided.summary
+    failed = run(both, Parameters(let_stand="PYSEC-2"))
+    assert Outcome.FAILED is failed.outcome
+    assert "1 advisory may be about numpy 1.0 (PYSEC-2); the policy lets it stand." in failed.summary
     known_elsewhere = replace(STANDS, aliases=("CVE-2026-1",))
     assert Outcome.PASSED is run(knowing(known_elsewhere), Parameters(let_stand="CVE-2026-1")).outcome
 
