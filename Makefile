@@ -32,7 +32,7 @@ demo: $(READY) ## one model's whole life, told in under a minute
 	@$(BIN)/gatewright demo
 
 test: lint $(WITH_TORCH) ## everything that must hold: lint, types, contracts, tests
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 bench: $(READY) ## measure the demo's steps, --help and the latency of one prediction
 	@$(BIN)/python bench/run.py

@@ -150,7 +150,7 @@ class Verb:
     before: tuple[str, ...] = ()
     expected: int = 0
     steps: tuple[int, ...] = (0, 1)
-    sampled: int = 4
+    sampled: int = 2
     already: str = ""
 
     @property
@@ -256,7 +256,7 @@ VERBS = (
         after="witness-use",
         already="assembly.no-such-witness",
     ),
-    Verb(name="key-rotate", typed="key rotate release", after="deploy", steps=(0, 3), sampled=6),
+    Verb(name="key-rotate", typed="key rotate release", after="deploy", steps=(0, 3), sampled=3),
     Verb(name="key-rotate-log", typed="key rotate log", after="deploy", steps=(0, 1)),
     Verb(name="key-root", typed="key root --to out", after="deploy", steps=(0,), already="keys.missing"),
     Verb(name="release-revoke", typed=f"release revoke {NAME} --reason Wrong.", after="deploy", steps=(0, 2)),

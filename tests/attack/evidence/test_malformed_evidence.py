@@ -55,7 +55,7 @@ JSON: dict[str, Change] = {
     "comment": lambda data: b"/* */" + data,
     "line end": lambda data: data + b"\n",
 }
-TURNS = 12
+TURNS = 24
 """Each field meets one value of so many; the next field meets the next ones."""
 VALUES: tuple[Any, ...] = (None, True, -1, 1.5, 10**30, "", "\0", "../../x", [], [[]], {}, {"a": None})
 

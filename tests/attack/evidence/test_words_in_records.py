@@ -48,7 +48,7 @@ WORDS = {
     "template": "{{7*7}} ${7*7} $(touch marker) `touch marker` %s %n",
     "lookup": "${jndi:ldap://127.0.0.1:9/x}",
 }
-MIXED = {f"mixed {number}": " ".join([*WORDS.values()][number::4]) for number in range(4)}
+MIXED = {f"mixed {number}": " ".join([*WORDS.values()][number::2]) for number in range(2)}
 """The same, some at a time: for what takes longer."""
 ALL = " ".join(WORDS.values())
 
