@@ -157,6 +157,23 @@ def test_a_kept_head_of_a_longer_log_stops_every_append(new_home: NewHome) -> No
     home.broken = True
 
 
+def test_the_log_of_a_home_that_was_put_back_says_what_it_lacks(new_home: NewHome) -> None:
+    """An exported log names the missing records, and a checkpoint kept of them is told what became of it."""
+    home = new_home("live")
+    backed_up(home)
+    twin = restored(home)
+    size = home.do("status")["records"]
+    home.do("user", "add", "grace")
+    home.do("evidence", "log", "--to", "../before")
+    recover(twin)
+    twin.do("evidence", "log", "--to", "../after")
+    (told,) = twin.do("verify", "../after", "--trust", "../after")
+    assert f"whatever was recorded from record {size} on is missing" in told["sentence"]
+    ran = twin.run("verify", "../after", "--trust", "../after", "--kept", "../before/checkpoint")
+    assert (3, "operations.log-put-back") == (ran.code, ran.error["code"])
+    assert f"record {size} is not in this one" in ran.said
+
+
 def test_what_was_taken_back_since_does_not_come_to_life_again(new_home: NewHome) -> None:
     """A revoked key stays revoked, an endpoint that stood differently is stopped, and plan numbers only go up."""
     home = new_home("live")

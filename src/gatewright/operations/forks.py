@@ -36,6 +36,8 @@ from gatewright.operations.verify import Verified
 from gatewright.releases.fields import Fields, held
 from gatewright.releases.heads import open_head
 
+RESTORED = "home.restored"
+"""The kind of record that says that a home was put back."""
 FORK_FILE = "fork.json"
 RESTORED_FILE = "restored.json"
 WITNESSED = "witnessed"
@@ -224,10 +226,10 @@ def put_back(verified: Verified, leaves: Iterable[tuple[bytes, bytes | None]]) -
     lost: list[JsonObject] = []
     sentence = verified.sentence
     for leaf, _ in leaves:
-        if b"home.restored" not in leaf:
+        if RESTORED.encode() not in leaf:
             continue
         record = Record.decode(leaf)
-        if record.draft.kind == "home.restored":
+        if record.draft.kind == RESTORED:
             entry = read(RestoredHome, record.draft.body)
             lost.append(
                 {"record": record.seq, "origin": entry.origin, "records": entry.records, "known": entry.known}

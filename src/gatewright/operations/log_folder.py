@@ -32,6 +32,7 @@ from gatewright.ledger.tiles import (
 )
 from gatewright.ledger.tree import HASH_BYTES, leaf_hash, verify_inclusion
 from gatewright.operations.files import file_failures, read_file
+from gatewright.operations.forks import RESTORED, missing, put_back
 from gatewright.operations.ledger_verification import require_newest_keys
 from gatewright.operations.log_pass import Doubt, Progress, Reading, say_nothing, whole
 from gatewright.operations.trust_files import TRUST_CHANGED
@@ -42,7 +43,6 @@ from gatewright.releases.trust import TrustRoot
 
 TILE_BYTES = TILE_WIDTH * HASH_BYTES
 PROBLEMS = 20
-CHANGED = TRUST_CHANGED.encode()
 NOWHERE = float("inf")
 
 Widths = Mapping[tuple[int, int], Sequence[int]]
@@ -233,14 +233,15 @@ def verify_log(
     tiles = _quickly(folder, head.checkpoint, found, say)
     if tiles is None:
         tiles = _carefully(folder, head.checkpoint, found)
-    require_newest_keys(_last_change(folder, head.checkpoint.size), trust)
+    require_newest_keys(_naming(folder, head.checkpoint.size, TRUST_CHANGED)[-1:], trust)
     behind = [one for one in _opened(_witnessed(folder), trust) if not one[1].unproven]
     held = _opened(kept, trust)
     _require_comparable(held)
+    _require_not_lost(held, trust)
     require_extends(folder, head.checkpoint, [(each, old.checkpoint) for each, old in (*held, *behind)])
     seen = told(trust, [head, *(older for _, older in behind)], head.checkpoint.size)
     also = " It extends what you kept." if kept else ""
-    return Verified(
+    verified = Verified(
         kind="log",
         sentence=f"All {head.checkpoint.size:,} records hold: every entry, every tile over them and the signed "
         f"checkpoint.{also} {seen.sentence}".rstrip(),
@@ -254,6 +255,9 @@ def verify_log(
             "witnessed": seen.facts,
         },
     )
+    if all(era.origin == trust.origin for era in trust.past):
+        return verified
+    return put_back(verified, ((leaf, None) for leaf in _naming(folder, head.checkpoint.size, RESTORED)))
 
 
 def _opened(kept: Sequence[Kept], trust: TrustRoot) -> list[tuple[Kept, Head]]:
@@ -273,14 +277,29 @@ def _require_comparable(kept: Sequence[tuple[Kept, Head]]) -> None:
             )
 
 
-def _last_change(folder: Path, size: int) -> Sequence[bytes]:
-    """The newest record in a verified log of a change of the public keys; nothing where there is none."""
-    for tile in reversed(tuple(bundles_of(size))):
+def _require_not_lost(kept: Sequence[tuple[Kept, Head]], trust: TrustRoot) -> None:
+    """Raise Tampered for a kept head of what was lost when the home was put back, as the log itself says."""
+    for _, head in kept:
+        era, size = head.era, head.checkpoint.size
+        if era is not None and era.origin != trust.origin and size > era.records:
+            raise Tampered(
+                "operations.log-put-back",
+                f"Of the log {era.origin}, {missing(era.records, size)} is not in this one.",
+                why="The home was put back from a backup after you kept the checkpoint; its keys say so.",
+                next="Ask its owner what was lost. Answers and receipts of that time still verify by themselves.",
+                place=f"record {era.records}",
+            )
+
+
+def _naming(folder: Path, size: int, kind: str) -> Sequence[bytes]:
+    """The records of a kind in a verified log, in order."""
+    mark = kind.encode()
+    found: list[bytes] = []
+    for tile in bundles_of(size):
         data = read_file(folder / tile.path(), limit=BUNDLE_BYTES)
-        for leaf in reversed(split_bundle(data, tile.width)[0] if CHANGED in data else ()):
-            if CHANGED in leaf and Record.decode(leaf).draft.kind == TRUST_CHANGED:
-                return (leaf,)
-    return ()
+        leaves = split_bundle(data, tile.width)[0] if mark in data else ()
+        found += [leaf for leaf in leaves if mark in leaf and Record.decode(leaf).draft.kind == kind]
+    return found
 
 
 def _witnessed(folder: Path) -> Sequence[Kept]:
