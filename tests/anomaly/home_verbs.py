@@ -150,7 +150,7 @@ class Verb:
     before: tuple[str, ...] = ()
     expected: int = 0
     steps: tuple[int, ...] = (0, 1)
-    sampled: int = 2
+    sampled: int = 1
     already: str = ""
 
     @property
@@ -166,19 +166,16 @@ VERBS = (
         name="data-add",
         typed=f"data add {NAME} --train train.csv --test test.csv --target ok",
         after="init",
-        sampled=2,
     ),
     Verb(
         name="data-split",
         typed=f"data split whole.csv --name {NAME} --target ok --seed 7 --out .",
         after="init",
-        sampled=2,
     ),
     Verb(
         name="model-add",
         typed=f"model add model.onnx --name {NAME} --trained-on {NAME}",
         after="data-add",
-        sampled=2,
     ),
     Verb(
         name="model-refused",
@@ -186,7 +183,7 @@ VERBS = (
         after="data-add",
         expected=1,
     ),
-    Verb(name="check", typed=f"check {NAME}", after="model-add", sampled=1),
+    Verb(name="check", typed=f"check {NAME}", after="model-add"),
     Verb(name="release-create", typed=f"release create {NAME}", after="check"),
     Verb(
         name="release-denied", typed=f"release create {NAME} --policy strict.toml", after="check", expected=1
@@ -205,19 +202,19 @@ VERBS = (
         ),
     ),
     Verb(name="rollback", typed=f"rollback {NAME}", after="deploy-second"),
-    Verb(name="stop", typed=f"stop {NAME}", after="deploy", sampled=2),
-    Verb(name="limit", typed=f"limit {NAME} --rate 5", after="deploy", sampled=2),
-    Verb(name="key-add", typed=f"key add {NAME} --name shop", after="deploy", sampled=2),
-    Verb(name="rotate-worker", typed="key rotate worker", after="deploy", sampled=2),
-    Verb(name="rotate-log", typed="key rotate log", after="deploy", sampled=3),
-    Verb(name="rotate-root", typed="key rotate root", after="deploy", sampled=3),
+    Verb(name="stop", typed=f"stop {NAME}", after="deploy"),
+    Verb(name="limit", typed=f"limit {NAME} --rate 5", after="deploy"),
+    Verb(name="key-add", typed=f"key add {NAME} --name shop", after="deploy"),
+    Verb(name="rotate-worker", typed="key rotate worker", after="deploy"),
+    Verb(name="rotate-log", typed="key rotate log", after="deploy", sampled=2),
+    Verb(name="rotate-root", typed="key rotate root", after="deploy", sampled=2),
     Verb(
         name="rotate-release",
         typed="key rotate release --compromised",
         after="deploy",
         steps=(0, 4),
     ),
-    Verb(name="undeploy", typed=f"undeploy {NAME}", after="deploy", sampled=2),
+    Verb(name="undeploy", typed=f"undeploy {NAME}", after="deploy"),
     Verb(
         name="canary",
         typed=f"deploy {NAME} --canary 10%",
@@ -228,9 +225,8 @@ VERBS = (
             f"release create {NAME}",
             f"approve {NAME} --as ada",
         ),
-        sampled=2,
     ),
-    Verb(name="mount", typed="release mount --to out", after="deploy", steps=(0, 1, 2), sampled=2),
+    Verb(name="mount", typed="release mount --to out", after="deploy", steps=(0, 1, 2)),
     Verb(name="collect", typed="collect", after="deploy"),
     Verb(name="export", typed=f"release export {NAME} --to out", after="deploy", steps=(0,)),
     Verb(name="evidence-log", typed="evidence log --to out", after="deploy", steps=(0,)),
@@ -240,15 +236,14 @@ VERBS = (
         after="deploy",
         steps=(0,),
     ),
-    Verb(name="cbom", typed="evidence cbom --to out.cdx.json", after="deploy", steps=(0,), sampled=2),
+    Verb(name="cbom", typed="evidence cbom --to out.cdx.json", after="deploy", steps=(0,)),
     Verb(
         name="receipt",
         typed=f"evidence receipt {TOKEN_FILE} --to out.proof.json",
         after="collect",
         steps=(0,),
-        sampled=2,
     ),
-    Verb(name="advisory-import", typed="advisory import osv.json", after="init", sampled=2),
+    Verb(name="advisory-import", typed="advisory import osv.json", after="init"),
     Verb(name="witness-use", typed="witness use http://127.0.0.1:8640 w1/witness.pub", after="init"),
     Verb(
         name="witness-drop",
@@ -256,7 +251,7 @@ VERBS = (
         after="witness-use",
         already="assembly.no-such-witness",
     ),
-    Verb(name="key-rotate", typed="key rotate release", after="deploy", steps=(0, 3), sampled=3),
+    Verb(name="key-rotate", typed="key rotate release", after="deploy", steps=(0, 3), sampled=2),
     Verb(name="key-rotate-log", typed="key rotate log", after="deploy", steps=(0, 1)),
     Verb(name="key-root", typed="key root --to out", after="deploy", steps=(0,), already="keys.missing"),
     Verb(name="release-revoke", typed=f"release revoke {NAME} --reason Wrong.", after="deploy", steps=(0, 2)),
@@ -269,8 +264,8 @@ VERBS = (
         steps=(0,),
     ),
     Verb(name="recover", typed="recover --as ada --reason Lost.", after="deploy", steps=(0, 3)),
-    Verb(name="scrub", typed="scrub", after="deploy", steps=(0,), sampled=2),
-    Verb(name="ship", typed=f"ship {NAME}", after="model-add", steps=(0, 1, 2, 3, 5), sampled=1),
+    Verb(name="scrub", typed="scrub", after="deploy", steps=(0,)),
+    Verb(name="ship", typed=f"ship {NAME}", after="model-add", steps=(0, 1, 2, 3, 5)),
 )
 
 

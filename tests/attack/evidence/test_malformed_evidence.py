@@ -55,6 +55,8 @@ JSON: dict[str, Change] = {
     "comment": lambda data: b"/* */" + data,
     "line end": lambda data: data + b"\n",
 }
+SHARE = 3
+"""Each file meets one change of so many; the next file meets the next ones."""
 TURNS = 24
 """Each field meets one value of so many; the next field meets the next ones."""
 VALUES: tuple[Any, ...] = (None, True, -1, 1.5, 10**30, "", "\0", "../../x", [], [[]], {}, {"a": None})
@@ -117,7 +119,8 @@ def test_au03_malformed_bytes_are_refused(place: Path, canary: Canary, file: str
     """Whatever stands in the place of a file of evidence, the command refuses it cleanly."""
     pattern, arguments = (SIGNED | OTHERS)[file]
     before = verified(place, *arguments).document
-    for change in (BYTES | (JSON if file in SIGNED else {})).values():
+    turn = [*SIGNED, *OTHERS].index(file) % SHARE
+    for change in [*(BYTES | (JSON if file in SIGNED else {})).values()][turn::SHARE]:
         with spoilt(place, pattern, change):
             _refused_or_same(verified(place, *arguments), before, file, canary)
 
