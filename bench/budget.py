@@ -127,7 +127,7 @@ def _steps(plans: Plans, home: Prepared) -> tuple[list[Row], tuple[bytes, bytes]
     def admit() -> None:
         headers = dict(raw)
         check_host(headers, LOOPBACK_HOSTS)
-        find(table, path, method, authenticate(headers, table.admitted))
+        find(table, path, method, authenticate(headers, table.callers))
         check_content(headers)
 
     release = table.routes[0].champion.release
