@@ -41,7 +41,6 @@ SUBMISSION_BYTES = 65_536
 LOG_KEYS = 8
 LOG_TYPES = (SignatureType.ED25519, SignatureType.ML_DSA_44_COSIGNATURE)
 """The signature types of a log's own keys; type 0x04 is a witness's."""
-COSIGNING_TYPES = (SignatureType.ED25519_COSIGNATURE, SignatureType.ML_DSA_44_COSIGNATURE)
 
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
 
