@@ -14,6 +14,8 @@ from gatewright.releases.keys import PublicKey
 class SeedSigner:
     """Ed25519. Implements :class:`gatewright.ports.Signer`; equal seeds give equal keys and signatures."""
 
+    _private: Ed25519PrivateKey | MLDSA44PrivateKey
+
     def __init__(self, seed: str) -> None:
         self._private = Ed25519PrivateKey.from_private_bytes(sha256(seed.encode()).digest())
 
@@ -24,22 +26,12 @@ class SeedSigner:
         return PublicKey.from_der(der)
 
     def sign(self, message: bytes) -> bytes:
-        """Ed25519 signature over the message."""
+        """Signature over the message."""
         return self._private.sign(message)
 
 
-class QuantumSafeSeedSigner:
-    """ML-DSA-44. Implements :class:`gatewright.ports.Signer`; equal seeds give equal keys."""
+class QuantumSafeSeedSigner(SeedSigner):
+    """ML-DSA-44 instead; equal seeds give equal keys, and signatures are randomised."""
 
     def __init__(self, seed: str) -> None:
         self._private = MLDSA44PrivateKey.from_seed_bytes(sha256(seed.encode()).digest())
-
-    @property
-    def public(self) -> PublicKey:
-        """The public half."""
-        der = self._private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return PublicKey.from_der(der)
-
-    def sign(self, message: bytes) -> bytes:
-        """ML-DSA-44 signature over the message, randomised."""
-        return self._private.sign(message)
